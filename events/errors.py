@@ -1,0 +1,45 @@
+"""What can go wrong between a program and the log, by whose matter it is."""
+
+
+class LogError(Exception):
+    """Base of everything that the log raises."""
+
+
+class Unreachable(LogError):
+    """No broker answered at `url` within the time allowed. The operator's matter."""
+
+    def __init__(self, url: str, detail: str) -> None:
+        super().__init__(
+            f"no NATS server answers at {url} ({detail}); start one with 'nats-server -js' there, or give another "
+            f"--nats-url"
+        )
+        self.url = url
+
+
+class BrokerRefused(LogError):
+    """The broker answered and said no. `code` is JetStream's error code (10071, ...), 0 where it has none."""
+
+    def __init__(self, what: str, description: str, code: int = 0) -> None:
+        super().__init__(f"{what}: {description}" + (f" (JetStream error {code})" if code else ""))
+        self.code = code
+        self.description = description
+
+
+class Unacknowledged(LogError):
+    """No answer came in time. The append may or may not be stored; sending it again under the same ids is safe."""
+
+
+class Conflict(BrokerRefused):
+    """The subject's last sequence was not the expected one: somebody else wrote first."""
+
+
+class Fenced(Conflict):
+    """A newer leader has been elected; this writer's term is over and nothing of the batch was stored."""
+
+
+class LogFull(BrokerRefused):
+    """The stream has reached its `max_bytes`. Nothing is lost; nothing more is taken until there is room."""
+
+
+class PositionLost(LogError):
+    """The log does not hold the event that a reader last saw: its tail was lost, or this is another log."""

@@ -1,0 +1,85 @@
+"""Heartbeats: their own stream, apart from the log, because they are many and each is soon worthless."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from events.bus import Bus, Message
+from events.errors import BrokerRefused
+from events.reader import RawReader
+from events.streams import Streams
+from events.worker import Heartbeat
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Heartbeat)
+
+
+class RecordedHeartbeat(NamedTuple):
+    sequence: int
+    """In the stream HEARTBEATS."""
+    time: float
+    """The broker's timestamp, seconds since the epoch."""
+    heartbeat: Heartbeat | None
+    """None where the message could not be understood."""
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = "no reason given"
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    error: _Error | None = None
+
+
+async def send_heartbeat(bus: Bus, streams: Streams, heartbeat: Heartbeat, *, timeout_s: float = 2.0) -> int:
+    """Stores one heartbeat and returns its sequence; only an acknowledged one counts for self-fencing.
+
+    Raises:
+        Unacknowledged: no answer in time.
+        BrokerRefused: the stream does not take it.
+    """
+    subject = streams.heartbeat_subject(heartbeat.worker_id)
+    answer = msgspec.json.decode(await bus.request(subject, _encoder.encode(heartbeat), timeout_s=timeout_s), type=_Ack)
+    if answer.error is not None:
+        raise BrokerRefused("heartbeat", answer.error.description, answer.error.err_code)
+    return answer.seq
+
+
+class HeartbeatReader:
+    """Follows HEARTBEATS in order from behind `after`."""
+
+    def __init__(self, raw: RawReader) -> None:
+        self._raw = raw
+
+    @classmethod
+    async def start(cls, bus: Bus, streams: Streams, *, after: int = 0) -> "HeartbeatReader":
+        # The stream forgets after a day: with a filter, missing sequences are no damage.
+        raw = RawReader(bus, streams.heartbeats, after=after, filters=[streams.heartbeat_subject("*")])
+        return cls(await raw.start())
+
+    @property
+    def sequence(self) -> int:
+        return self._raw.sequence
+
+    @property
+    def caught_up(self) -> bool:
+        return self._raw.caught_up
+
+    async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]:
+        return [decode_heartbeat(*message) for message in await self._raw.next(wait_s)]
+
+    async def close(self) -> None:
+        await self._raw.close()
+
+
+def decode_heartbeat(sequence: int, time: float, message: Message) -> RecordedHeartbeat:
+    """A worker speaks for itself only: a beat on another worker's subject counts as not understood."""
+    try:
+        heartbeat = _decoder.decode(message.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return RecordedHeartbeat(sequence, time, None)
+    if message.subject.rpartition(".")[2] != heartbeat.worker_id:
+        return RecordedHeartbeat(sequence, time, None)
+    return RecordedHeartbeat(sequence, time, heartbeat)

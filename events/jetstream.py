@@ -1,0 +1,206 @@
+"""The event log on NATS JetStream."""
+
+import base64
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from events import codec
+from events.bus import Bus, headers_of
+from events.envelope import SYNTHETIC_HEADER, TRACE_HEADER, Draft, Recorded
+from events.errors import BrokerRefused, Conflict, Fenced, LogFull, Unacknowledged
+from events.identity import new_id
+from events.log import BATCH_MAX, Appended, Fence
+from events.reader import RawReader
+from events.streams import Streams
+
+WRONG_LAST_SEQUENCE = 10071
+SEQUENCE_IN_FLIGHT = 10164
+"""A cluster has another append on the same subject in flight: nothing was stored, try again."""
+STREAM_FULL = (10077, 10047, 10123, 10122)
+DUPLICATE_IN_BATCH = 10201
+MESSAGE_NOT_FOUND = 10037
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = "no reason given"
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    duplicate: bool = False
+    error: _Error | None = None
+
+
+class _StreamState(msgspec.Struct):
+    last_seq: int = 0
+
+
+class _StreamInfo(msgspec.Struct):
+    state: _StreamState
+
+
+class _Stored(msgspec.Struct):
+    subject: str
+    seq: int
+    time: str
+    data: str = ""
+    hdrs: str = ""
+
+
+class _StoredAnswer(msgspec.Struct):
+    message: _Stored
+
+
+_ack = msgspec.json.Decoder(_Ack)
+
+
+class JetStreamReader:
+    """Keeps `events.log.Reader`."""
+
+    def __init__(self, raw: RawReader) -> None:
+        self._raw = raw
+
+    @property
+    def sequence(self) -> int:
+        return self._raw.sequence
+
+    @property
+    def caught_up(self) -> bool:
+        return self._raw.caught_up
+
+    async def next(self, wait_s: float | None = None) -> list[Recorded]:
+        decode = codec.decode
+        return [
+            decode(sequence, time, message.subject, message.data, message.headers)
+            for sequence, time, message in await self._raw.next(wait_s)
+        ]
+
+    def damage(self) -> list[tuple[int, int]]:
+        return self._raw.damage()
+
+    async def close(self) -> None:
+        await self._raw.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class JetStreamLog:
+    """Keeps `events.log.EventLog` over the stream EVENTS."""
+
+    def __init__(self, bus: Bus, streams: Streams) -> None:
+        self._bus = bus
+        self._streams = streams
+
+    async def append(self, drafts: Sequence[Draft], *, fence: Fence | None = None, timeout_s: float = 2.0) -> Appended:
+        if not 1 <= len(drafts) <= BATCH_MAX:
+            raise ValueError(f"{len(drafts)} events in one append: 1 to {BATCH_MAX} fit")
+        condition: dict[str, str] = {}
+        if fence is not None:
+            condition = {
+                "Nats-Expected-Last-Subject-Sequence": str(fence.sequence),
+                "Nats-Expected-Last-Subject-Sequence-Subject": self._streams.event_subject(fence.tail),
+            }
+        if len(drafts) == 1:
+            subject, payload, headers = self._message(drafts[0])
+            answer = await self._bus.request(subject, payload, headers | condition, timeout_s=timeout_s)
+        else:
+            answer = await self._append_batch(drafts, condition, timeout_s)
+        ack = _ack.decode(answer)
+        if ack.error is None:
+            return Appended(ack.seq, ack.duplicate)
+        if ack.error.err_code == DUPLICATE_IN_BATCH:
+            return Appended(0, duplicate=True)
+        raise _refusal(ack.error, fenced=fence is not None)
+
+    async def _append_batch(self, drafts: Sequence[Draft], condition: dict[str, str], timeout_s: float) -> bytes:
+        """An atomic batch (ADR-50): the first message opens it, the last commits it and is answered for all."""
+        batch_id = new_id()
+        last = len(drafts)
+        for number, draft in enumerate(drafts, start=1):
+            subject, payload, headers = self._message(draft)
+            headers["Nats-Batch-Id"] = batch_id
+            headers["Nats-Batch-Sequence"] = str(number)
+            if number == 1:
+                opened = await self._bus.request(subject, payload, headers | condition, timeout_s=timeout_s)
+                if opened:
+                    return opened  # refused at once; an accepted opening is answered with nothing
+            elif number < last:
+                await self._bus.publish(subject, payload, headers)
+        headers["Nats-Batch-Commit"] = "1"
+        return await self._bus.request(subject, payload, headers, timeout_s=timeout_s)
+
+    def _message(self, draft: Draft) -> tuple[str, bytes, dict[str, str]]:
+        envelope = draft.envelope
+        headers = headers_of(
+            (
+                ("Nats-Msg-Id", envelope.id),
+                (SYNTHETIC_HEADER, draft.synthetic),
+                (TRACE_HEADER, draft.traceparent),
+            )
+        )
+        return self._streams.event_subject(envelope.event.tail()), codec.encode(envelope), headers
+
+    async def reader(self, after: int = 0, tails: Sequence[str] = ()) -> JetStreamReader:
+        filters = [self._streams.event_subject(tail) for tail in tails]
+        raw = RawReader(self._bus, self._streams.events, after=after, filters=filters)
+        return JetStreamReader(await raw.start())
+
+    async def last_sequence(self) -> int:
+        answer = await self._bus.api(f"STREAM.INFO.{self._streams.events}")
+        return msgspec.json.decode(answer, type=_StreamInfo).state.last_seq
+
+    async def read_one(self, sequence: int) -> Recorded | None:
+        return await self._get({"seq": sequence})
+
+    async def last_on(self, tail: str) -> Recorded | None:
+        return await self._get({"last_by_subj": self._streams.event_subject(tail)})
+
+    async def _get(self, which: dict[str, int | str]) -> Recorded | None:
+        try:
+            answer = await self._bus.api(f"STREAM.MSG.GET.{self._streams.events}", which)
+        except BrokerRefused as refused:
+            if refused.code == MESSAGE_NOT_FOUND:
+                return None
+            raise
+        stored = msgspec.json.decode(answer, type=_StoredAnswer).message
+        return codec.decode(
+            stored.seq,
+            _timestamp(stored.time),
+            stored.subject,
+            base64.b64decode(stored.data),
+            _headers(base64.b64decode(stored.hdrs)),
+        )
+
+
+def _timestamp(text: str) -> float:
+    from datetime import datetime
+
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(whole + "+00:00").timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+def _headers(block: bytes) -> dict[str, str]:
+    lines = block.decode("utf-8", "replace").split("\r\n")[1:]
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines if ":" in line)}
+
+
+def _refusal(error: _Error, *, fenced: bool) -> Exception:
+    what = "append"
+    if error.err_code == WRONG_LAST_SEQUENCE:
+        kind = Fenced if fenced else Conflict
+        return kind(what, error.description, error.err_code)
+    if error.err_code == SEQUENCE_IN_FLIGHT:
+        return Unacknowledged(f"{what}: {error.description}")
+    if error.err_code in STREAM_FULL:
+        return LogFull(what, error.description, error.err_code)
+    return BrokerRefused(what, error.description, error.err_code)

@@ -1,0 +1,101 @@
+"""The list of all events. A new kind is added here and nowhere else."""
+
+import types
+from typing import get_args
+
+from events.base import Event
+from events.system import (
+    CoordinatorStarted,
+    CoordinatorStopped,
+    EventParked,
+    LeaderElected,
+    LogDamaged,
+    PolicyChanged,
+    ProjectionRebuilt,
+    RunCancelRequested,
+    RunSubmitted,
+    SystemRecoveryCompleted,
+    SystemRecoveryStarted,
+    SystemStatusChanged,
+)
+from events.task import (
+    TaskAssigned,
+    TaskAttemptFinished,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskRequeued,
+    TaskReturned,
+    TaskRevoked,
+    TaskStarted,
+    TaskSubmitted,
+)
+from events.worker import (
+    WorkerDraining,
+    WorkerExited,
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerProbeAnswered,
+    WorkerReadmitted,
+    WorkerRecoveryFailed,
+    WorkerRecoveryProbed,
+    WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
+    WorkerRegistered,
+    WorkerStopped,
+    WorkerSuspected,
+    WorkerSuspicionRefuted,
+)
+
+AnyEvent = (
+    WorkerRegistered
+    | WorkerDraining
+    | WorkerStopped
+    | WorkerExited
+    | WorkerSuspected
+    | WorkerSuspicionRefuted
+    | WorkerFailed
+    | WorkerPermanentlyFailed
+    | WorkerReadmitted
+    | WorkerRecoveryScheduled
+    | WorkerRecoveryStarted
+    | WorkerRecoveryProbed
+    | WorkerProbeAnswered
+    | WorkerRecoverySucceeded
+    | WorkerRecoveryFailed
+    | WorkerRecoverySuperseded
+    | TaskSubmitted
+    | TaskAssigned
+    | TaskRevoked
+    | TaskStarted
+    | TaskAttemptFinished
+    | TaskReturned
+    | TaskRequeued
+    | TaskCompleted
+    | TaskCancelRequested
+    | CoordinatorStarted
+    | CoordinatorStopped
+    | LeaderElected
+    | PolicyChanged
+    | RunSubmitted
+    | RunCancelRequested
+    | SystemStatusChanged
+    | SystemRecoveryStarted
+    | SystemRecoveryCompleted
+    | EventParked
+    | LogDamaged
+    | ProjectionRebuilt
+)
+
+
+def tag_of(kind: type[Event]) -> str:
+    """The wire name of an event class: `worker.failed`."""
+    tag = kind.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+assert isinstance(AnyEvent, types.UnionType)
+KINDS: dict[str, type[Event]] = {tag_of(kind): kind for kind in get_args(AnyEvent)}
+"""Every kind by its wire name."""

@@ -1,0 +1,99 @@
+"""The leader's lease: one message with a time to live, written by compare-and-set, removed by the server.
+
+The lease decides who *should* lead. It is not what makes a second leader harmless: that is the fencing token on every
+decision. So the lease may be as approximate as a clock.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+
+from events.bus import Bus
+from events.errors import BrokerRefused, Unacknowledged
+from events.jetstream import WRONG_LAST_SEQUENCE
+from events.streams import Streams
+
+
+class LeaseHolder(msgspec.Struct, frozen=True):
+    coordinator_id: str
+    nonce: str
+    """Tells two processes with one coordinator id apart."""
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = "no reason given"
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    error: _Error | None = None
+
+
+class Lease:
+    """One candidate's view of the lease.
+
+    `ttl_s` is at least 1 (the server's minimum); the server expires with a granularity of 0.25 s. A holder counts
+    from the moment before it sent its last successful renewal, by its own monotonic clock, and stops a margin early.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        streams: Streams,
+        holder: LeaseHolder,
+        *,
+        ttl_s: Annotated[int, "whole seconds"] = 2,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._subject = streams.lease_subject
+        self._holder = holder
+        self._monotonic = monotonic
+        self._sequence = 0
+        self._valid_until = 0.0
+        self.ttl_s = ttl_s
+        self.margin_s = ttl_s * 0.2
+
+    @property
+    def held(self) -> bool:
+        return self._monotonic() < self._valid_until
+
+    async def acquire_or_renew(self) -> bool:
+        """One try. False: somebody else holds it, or the broker did not answer (then a holder stays one until its
+        time is over)."""
+        before = self._monotonic()
+        headers = {
+            "Nats-Expected-Last-Subject-Sequence": str(self._sequence),
+            "Nats-TTL": f"{self.ttl_s}s",
+        }
+        try:
+            answer = await self._bus.request(
+                self._subject, msgspec.json.encode(self._holder), headers, timeout_s=self.ttl_s / 2
+            )
+        except Unacknowledged:
+            return False
+        ack = msgspec.json.decode(answer, type=_Ack)
+        if ack.error is None:
+            self._sequence = ack.seq
+            self._valid_until = before + self.ttl_s - self.margin_s
+            return True
+        if ack.error.err_code != WRONG_LAST_SEQUENCE:
+            raise BrokerRefused("lease", ack.error.description, ack.error.err_code)
+        # Either somebody holds it, or ours has expired and the subject is empty again.
+        self._sequence = 0
+        self._valid_until = 0.0
+        return False
+
+    async def release(self) -> None:
+        """Lets a standby in at once: the lease is replaced by one that lasts the shortest time there is."""
+        if not self._sequence:
+            return
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(self._sequence), "Nats-TTL": "1s"}
+        self._sequence, self._valid_until = 0, 0.0
+        try:
+            await self._bus.request(self._subject, msgspec.json.encode(self._holder), headers, timeout_s=1.0)
+        except Unacknowledged:
+            return  # it expires by itself

@@ -1,0 +1,132 @@
+"""The event log in memory, with the broker's semantics: sequences, compare-and-set, atomic batches, dedupe window,
+ordered delivery. For tests of everything above the port, and for the simulator."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from events import codec
+from events.envelope import SYNTHETIC_HEADER, Draft, Recorded
+from events.errors import Fenced
+from events.log import BATCH_MAX, Appended, Fence
+from events.subjects import matches
+
+READ_MAX = 1000
+
+
+class MemoryReader:
+    """Keeps `events.log.Reader`."""
+
+    def __init__(self, log: "MemoryLog", after: int, tails: Sequence[str]) -> None:
+        self._log = log
+        self._tails = tails
+        self._scanned = after
+        self.sequence = after
+        self.caught_up = False
+
+    async def next(self, wait_s: float | None = None) -> list[Recorded]:
+        try:
+            async with asyncio.timeout(wait_s):
+                while not (batch := self._take()):
+                    await self._log.changed()
+        except TimeoutError:
+            return []
+        return batch
+
+    def _take(self) -> list[Recorded]:
+        batch: list[Recorded] = []
+        while self._scanned < self._log.last and len(batch) < READ_MAX:
+            self._scanned += 1
+            recorded = self._log.stored(self._scanned)
+            if not self._tails or any(matches(tail, recorded.subject) for tail in self._tails):
+                batch.append(recorded)
+        if batch:
+            self.sequence = batch[-1].sequence
+        self.caught_up = self._scanned == self._log.last
+        return batch
+
+    def damage(self) -> list[tuple[int, int]]:
+        return []
+
+    async def close(self) -> None:
+        self._scanned = self._log.last
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class MemoryLog:
+    """Keeps `events.log.EventLog`. Subjects are the tails alone: there is no namespace."""
+
+    def __init__(self, *, wall: Callable[[], float] = time.time, duplicate_window_s: float = 600.0) -> None:
+        self._wall = wall
+        self._duplicate_window_s = duplicate_window_s
+        self._records: list[Recorded] = []
+        self._last_by_tail: dict[str, int] = {}
+        self._known: dict[str, tuple[int, float]] = {}
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def last(self) -> int:
+        return len(self._records)
+
+    def stored(self, sequence: int) -> Recorded:
+        return self._records[sequence - 1]
+
+    async def changed(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    async def append(self, drafts: Sequence[Draft], *, fence: Fence | None = None, timeout_s: float = 2.0) -> Appended:
+        del timeout_s  # memory answers at once
+        if not 1 <= len(drafts) <= BATCH_MAX:
+            raise ValueError(f"{len(drafts)} events in one append: 1 to {BATCH_MAX} fit")
+        now = self._wall()
+        known = [self._duplicate(draft.envelope.id, now) for draft in drafts]
+        if any(known):
+            # As the server does: the dedupe window is looked at before the conditions.
+            return Appended(known[0] if len(drafts) == 1 else 0, duplicate=True)
+        if fence is not None and self._last_by_tail.get(fence.tail, 0) != fence.sequence:
+            raise Fenced("append", f"wrong last sequence: {self._last_by_tail.get(fence.tail, 0)}", 10071)
+        for draft in drafts:
+            self._store(draft, now)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        return Appended(self.last, duplicate=False)
+
+    def _duplicate(self, event_id: str, now: float) -> int:
+        sequence, at = self._known.get(event_id, (0, 0.0))
+        return sequence if sequence and now - at <= self._duplicate_window_s else 0
+
+    def _store(self, draft: Draft, now: float) -> None:
+        # Through the wire format and back, so that nothing is shared and nothing travels that JSON cannot hold.
+        payload = codec.encode(draft.envelope)
+        sequence = self.last + 1
+        tail = draft.envelope.event.tail()
+        headers = {SYNTHETIC_HEADER: draft.synthetic} if draft.synthetic is not None else None
+        self._records.append(codec.decode(sequence, now, tail, payload, headers))
+        self._last_by_tail[tail] = sequence
+        self._known[draft.envelope.id] = (sequence, now)
+
+    async def reader(self, after: int = 0, tails: Sequence[str] = ()) -> MemoryReader:
+        return MemoryReader(self, after, tails)
+
+    async def last_sequence(self) -> int:
+        return self.last
+
+    async def read_one(self, sequence: int) -> Recorded | None:
+        return self.stored(sequence) if 1 <= sequence <= self.last else None
+
+    async def last_on(self, tail: str) -> Recorded | None:
+        sequence = self._last_by_tail.get(tail)
+        return None if sequence is None else self.stored(sequence)

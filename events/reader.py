@@ -1,0 +1,210 @@
+"""An ordered reader of one stream: a push consumer without acknowledgements that owns its position.
+
+The server numbers what it delivers (the consumer sequence). A hole in that numbering, a reconnection or a silence
+longer than two idle heartbeats means that something was lost on the way; then a new consumer is made that starts
+behind the last message returned. Deliveries of an older consumer arrive on an older inbox and are dropped.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Self
+
+import structlog
+from nats.aio.subscription import Subscription
+
+from events.bus import Bus, Message
+from events.errors import BrokerRefused, LogError, Unacknowledged
+
+log = structlog.get_logger(__name__)
+
+NANOSECONDS = 1_000_000_000
+IDLE_HEARTBEAT_S = 1.0
+BATCH_MAX = 1000
+BUFFER_MAX = 20_000
+"""Messages held for a slow reader; beyond it deliveries wait at the server (flow control)."""
+
+
+class RawReader:
+    """Delivers (sequence, broker time in seconds, message) in stream order.
+
+    `filters` are whole subjects with wildcards; empty means all of the stream, and only then missing stream
+    sequences are damage.
+    """
+
+    def __init__(self, bus: Bus, stream: str, *, after: int, filters: Sequence[str] = ()) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._filters = list(filters)
+        self._received = after
+        self._consumer_sequence = 0
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._buffer: deque[tuple[int, float, Message]] = deque()
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._renew = asyncio.Event()
+        self._last_heard = 0.0
+        self._damage: list[tuple[int, int]] = []
+        self._keeper: asyncio.Task[None] | None = None
+        self._failure: LogError | None = None
+        self._pending = 1
+        self.sequence = after
+        self.caught_up = False
+
+    async def start(self) -> Self:
+        await self._consume()
+        self._bus.on_reconnect(self._renew.set)
+        self._keeper = asyncio.create_task(self._keep(), name=f"reader of {self._stream}")
+        return self
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._bus.forget_reconnect(self._renew.set)
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        await self._drop_subscription()
+
+    async def next(self, wait_s: float | None = None) -> list[tuple[int, float, Message]]:
+        if not self._buffer and not await self._wait(wait_s):
+            return []
+        count = min(len(self._buffer), BATCH_MAX)
+        batch = [self._buffer.popleft() for _ in range(count)]
+        if not self._buffer:
+            self._arrived.clear()
+            self._room.set()
+        self.sequence = batch[-1][0]
+        self.caught_up = not self._buffer and self._pending == 0
+        return batch
+
+    async def _wait(self, wait_s: float | None) -> bool:
+        self._arrived.clear()
+        if self._failure is not None:
+            raise self._failure
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return False
+        if self._failure is not None:
+            raise self._failure
+        return bool(self._buffer)
+
+    def damage(self) -> list[tuple[int, int]]:
+        found, self._damage = self._damage, []
+        return found
+
+    async def _consume(self) -> None:
+        """Makes a new consumer behind the last message received."""
+        await self._drop_subscription()
+        inbox = self._bus.inbox()
+        self._inbox = inbox
+        self._consumer_sequence = 0
+        self._subscription = await self._bus.subscribe(inbox, self._deliver, pending_max=512 * 1024)
+        config: dict[str, Any] = {
+            "deliver_subject": inbox,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self._received + 1,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "max_deliver": 1,
+            "flow_control": True,
+            "idle_heartbeat": int(IDLE_HEARTBEAT_S * NANOSECONDS),
+            "inactive_threshold": 30 * NANOSECONDS,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        if self._filters:
+            config["filter_subjects"] = self._filters
+        answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config})
+        self._pending = _num_pending(answer)
+        self.caught_up = not self._buffer and self._pending == 0
+        self._last_heard = asyncio.get_running_loop().time()
+
+    async def _drop_subscription(self) -> None:
+        if self._subscription is not None:
+            subscription, self._subscription = self._subscription, None
+            await self._bus.unsubscribe(subscription)
+
+    async def _deliver(self, message: Message) -> None:
+        if message.subject != self._inbox and not message.reply.startswith("$JS.ACK."):
+            self._last_heard = asyncio.get_running_loop().time()
+        if message.headers is not None and "Status" in message.headers:
+            await self._control(message)
+            return
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with a domain and
+        # an account hash in front; the last five are the same.
+        fields = message.reply.split(".")
+        sequence, consumer_sequence = int(fields[-4]), int(fields[-3])
+        self._last_heard = asyncio.get_running_loop().time()
+        if consumer_sequence != self._consumer_sequence + 1:
+            self._renew.set()
+            return
+        self._consumer_sequence = consumer_sequence
+        if sequence <= self._received:
+            return
+        if not self._filters and sequence != self._received + 1:
+            self._damage.append((self._received + 1, sequence - 1))
+        self._received = sequence
+        self._pending = int(fields[-1])
+        self._buffer.append((sequence, int(fields[-2]) / 1e9, message))
+        self._arrived.set()
+        if len(self._buffer) >= BUFFER_MAX:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _control(self, message: Message) -> None:
+        self._last_heard = asyncio.get_running_loop().time()
+        assert message.headers is not None
+        if message.reply:
+            await self._bus.publish(message.reply)  # flow control: all before it has been taken in
+            return
+        stalled = message.headers.get("Nats-Consumer-Stalled")
+        if stalled:
+            await self._bus.publish(stalled)
+        last = message.headers.get("Nats-Last-Consumer")
+        if last is not None and int(last) != self._consumer_sequence:
+            self._renew.set()
+
+    async def _keep(self) -> None:
+        """Replaces the consumer whenever something points to a loss."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_HEARTBEAT_S):
+                    await self._renew.wait()
+            except TimeoutError:
+                if loop.time() - self._last_heard < 2.5 * IDLE_HEARTBEAT_S or not self._room.is_set():
+                    continue
+            if not self._bus.connected:
+                if self._bus.closed.is_set():
+                    self._fail(Unacknowledged(f"the connection to {self._bus.url} has ended"))
+                    return
+                # The reconnection sets the signal again.
+                self._renew.clear()
+                continue
+            self._renew.clear()
+            try:
+                await self._consume()
+            except Unacknowledged:
+                self._renew.set()
+                await asyncio.sleep(0.1)  # the server is there but not ready: a bounded pace of trying
+            except BrokerRefused as refused:
+                log.warning("consumer_refused", stream=self._stream, error=str(refused))
+                self._renew.set()
+                await asyncio.sleep(0.25)
+
+    def _fail(self, error: LogError) -> None:
+        self._failure = error
+        self._arrived.set()
+
+
+def _num_pending(answer: bytes) -> int:
+    import msgspec
+
+    class Info(msgspec.Struct):
+        num_pending: int = 0
+
+    return msgspec.json.decode(answer, type=Info).num_pending

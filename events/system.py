@@ -1,0 +1,107 @@
+"""The system as a whole: leadership, policy, runs, incidents, and the log's own health."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from events.base import Number, Sequence, SystemEvent, Text
+from events.identity import Id
+from events.policy import Policy
+
+SystemStatus = Literal["idle", "healthy", "degraded", "critical"]
+IncidentKind = Literal["mass_worker_loss", "coordinator_failover"]
+
+
+class CoordinatorStarted(SystemEvent, tag="system.coordinator_started", frozen=True, kw_only=True):
+    coordinator_id: Id
+    host: Annotated[str, Meta(max_length=255)]
+    pid: Number
+    version: Text = ""
+
+
+class CoordinatorStopped(SystemEvent, tag="system.coordinator_stopped", frozen=True, kw_only=True):
+    coordinator_id: Id
+    reason: Text = ""
+
+
+class LeaderElected(SystemEvent, tag="system.leader", frozen=True, kw_only=True):
+    """Its own stream sequence is the fencing token of the term."""
+
+    coordinator_id: Id
+    term: Number
+
+
+class PolicyChanged(SystemEvent, tag="system.policy_changed", frozen=True, kw_only=True):
+    policy: Policy
+    policy_hash: Annotated[str, Meta(max_length=64)]
+    actor: Text
+
+
+class RunSubmitted(SystemEvent, tag="system.run_submitted", frozen=True, kw_only=True):
+    """A set of tasks that belong together. `tasks` is how many `TaskSubmitted` follow."""
+
+    run_id: Id
+    title: Text
+    tasks: Sequence
+    actor: Text = ""
+
+
+class RunCancelRequested(SystemEvent, tag="system.run_cancel_requested", frozen=True, kw_only=True):
+    run_id: Id
+    actor: Text
+    reason: Text = ""
+
+
+class SystemStatusChanged(SystemEvent, tag="system.status_changed", frozen=True, kw_only=True):
+    status: SystemStatus
+    previous: SystemStatus
+    workers_live: Sequence
+    workers_expected: Sequence
+
+
+class SystemRecoveryStarted(SystemEvent, tag="system.recovery_started", frozen=True, kw_only=True):
+    """One incident is open; a second of its kind cannot be."""
+
+    incident_id: Id
+    incident_kind: IncidentKind
+    status: SystemStatus
+    affected_workers: Sequence = 0
+    affected_tasks: Sequence = 0
+
+
+class SystemRecoveryCompleted(SystemEvent, tag="system.recovery_completed", frozen=True, kw_only=True):
+    incident_id: Id
+    incident_kind: IncidentKind
+    status: SystemStatus
+    success: bool
+    duration_s: Annotated[float, Meta(ge=0)]
+    affected_workers: Sequence = 0
+    affected_tasks: Sequence = 0
+    message: Text = ""
+
+
+class EventParked(SystemEvent, tag="system.event_parked", frozen=True, kw_only=True):
+    """A message of the log could not be understood. It stays where it is; everything else goes on."""
+
+    sequence: Sequence
+    subject: Text
+    reason: Text
+    excerpt: Text = ""
+
+
+class LogDamaged(SystemEvent, tag="system.log_damaged", frozen=True, kw_only=True):
+    """Sequences `first` to `last` are missing from a stream that admits no deletion."""
+
+    first: Number
+    last: Number
+    noticed_by: Text
+
+
+class ProjectionRebuilt(SystemEvent, tag="system.projection_rebuilt", frozen=True, kw_only=True):
+    """A history database was made anew from the log."""
+
+    path: Text
+    reason: Text
+    through: Sequence
+    started_at: datetime

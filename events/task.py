@@ -1,0 +1,124 @@
+"""The life of a task, from submission to its one final verdict."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from events.base import AddressedTaskEvent, Number, Sequence, TaskEvent, Text
+from events.identity import Id
+from events.work import AnyWork
+
+Priority = Annotated[int, Meta(ge=-1000, le=1000)]
+
+Outcome = Literal[
+    "passed",
+    "failed",
+    "error",
+    "skipped",
+    "xfailed",
+    "xpassed",
+    "crashed",
+    "timed_out",
+    "cancelled",
+    "fenced",
+]
+"""How one attempt ended. The first six are pytest's words (a command passes or fails); `crashed`: the process died
+under the test; `fenced`: the worker stopped it because it was cut off from the coordinator."""
+
+Verdict = Literal["passed", "failed", "crashed", "timed_out", "skipped", "cancelled", "quarantined"]
+
+RequeueReason = Literal["worker_failed", "worker_draining", "fenced", "verdict_retry", "crash_retry", "lost"]
+
+Budget = Literal["none", "infrastructure", "verdict"]
+
+
+class TaskSubmitted(TaskEvent, tag="task.submitted", frozen=True, kw_only=True):
+    run_id: Id
+    work: AnyWork
+    priority: Priority = 0
+    """Higher goes first."""
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    infrastructure_retries: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    """None: the policy's."""
+    verdict_retries: Annotated[int, Meta(ge=0, le=1000)] | None = None
+    requires: dict[str, str] = {}
+    """Labels that a worker must have, each with this value."""
+
+
+class TaskAssigned(AddressedTaskEvent, tag="task.assigned", frozen=True, kw_only=True):
+    """Order to one incarnation of one worker. It holds the work itself, so the worker reads nothing else."""
+
+    incarnation: Sequence
+    attempt: Number
+    work: AnyWork
+    priority: Priority = 0
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+
+
+class TaskRevoked(AddressedTaskEvent, tag="task.revoked", frozen=True, kw_only=True):
+    """The worker must stop this attempt, or not begin it, and report it as cancelled."""
+
+    incarnation: Sequence
+    attempt: Number
+    reason: Text = ""
+
+
+class TaskStarted(TaskEvent, tag="task.started", frozen=True, kw_only=True):
+    worker_id: Id
+    incarnation: Sequence
+    attempt: Number
+
+
+class TaskAttemptFinished(TaskEvent, tag="task.attempt_finished", frozen=True, kw_only=True):
+    """What the worker saw. Whether it counts is the leader's decision: an old attempt's result changes nothing."""
+
+    worker_id: Id
+    incarnation: Sequence
+    attempt: Number
+    outcome: Outcome
+    duration_s: Annotated[float, Meta(ge=0)] = 0.0
+    exit_code: int | None = None
+    signal: int | None = None
+    message: Text = ""
+    output: Text = ""
+    reason: Text = ""
+
+
+class TaskReturned(TaskEvent, tag="task.returned", frozen=True, kw_only=True):
+    """A worker hands back what it had not begun: it drains, or was told to."""
+
+    worker_id: Id
+    incarnation: Sequence
+    attempt: Number
+
+
+class TaskRequeued(TaskEvent, tag="task.requeued", frozen=True, kw_only=True):
+    """The attempt is over without a verdict and the task waits again, ahead of new work of its priority."""
+
+    attempt: Number
+    """The attempt that ended."""
+    worker_id: Id
+    reason: RequeueReason
+    budget: Budget
+    """Which of the task's budgets paid for it; a task that had not started pays nothing."""
+
+
+class TaskCompleted(TaskEvent, tag="task.completed", frozen=True, kw_only=True):
+    """The one final verdict."""
+
+    run_id: Id
+    verdict: Verdict
+    attempt: Sequence
+    """The attempt that decided it; 0: none was needed (cancelled before the first)."""
+    worker_id: Id | None = None
+    outcome: Outcome | None = None
+    duration_s: Annotated[float, Meta(ge=0)] = 0.0
+    message: Text = ""
+    """Why, where no attempt says so itself: budget exhausted, cancelled."""
+    result_sequence: Sequence = 0
+    """The `TaskAttemptFinished` in the stream that holds output and traceback; 0: none."""
+
+
+class TaskCancelRequested(TaskEvent, tag="task.cancel_requested", frozen=True, kw_only=True):
+    actor: Text
+    reason: Text = ""

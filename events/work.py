@@ -1,0 +1,41 @@
+"""What a task asks a worker to do. One type for each runner; the tag is the runner's name."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Path = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class Work(Struct, frozen=True, kw_only=True, tag_field="runner", omit_defaults=True):
+    """Base of all work."""
+
+
+class Suite(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pytest suite as its user would start it: `python -m pytest *args` in `cwd`."""
+
+    python: Path
+    cwd: Path
+    args: tuple[str, ...] = ()
+
+
+class PytestWork(Work, tag="pytest", frozen=True, kw_only=True):
+    """One test of a suite.
+
+    `occurrence` tells apart tests of one node id, which pytest allows: 0 is the first in collection order.
+    """
+
+    suite: Suite
+    node_id: Annotated[str, Meta(min_length=1, max_length=8192)]
+    occurrence: Annotated[int, Meta(ge=0)] = 0
+
+
+class CommandWork(Work, tag="command", frozen=True, kw_only=True):
+    """One process; exit code 0 is a pass. `environment` is added to the worker's own."""
+
+    argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)]
+    cwd: Path
+    environment: dict[str, str] = {}
+
+
+AnyWork = PytestWork | CommandWork

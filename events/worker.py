@@ -1,0 +1,181 @@
+"""The life of a worker, and of the attempts to bring it back."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from events.base import Number, Sequence, Text, WorkerEvent
+from events.identity import Id
+
+FailureReason = Literal["worker_exit", "worker_hung", "silence", "no_first_heartbeat", "synthetic", "unknown"]
+"""Why a worker counts as failed: its supervisor saw it exit; its supervisor killed it for not answering; heartbeats
+stopped; heartbeats never began; somebody said so in a test."""
+
+Strategy = Literal["await", "reconnect", "restart", "replace", "escalate"]
+
+
+class WorkerRegistered(WorkerEvent, tag="worker.registered", frozen=True, kw_only=True):
+    """A new incarnation is ready for work; its number is this event's own sequence."""
+
+    host: Annotated[str, Meta(max_length=255)]
+    pid: Number
+    slots: Annotated[int, Meta(ge=1, le=1024)]
+    labels: dict[str, str] = {}
+    supervised: bool = True
+
+
+class WorkerDraining(WorkerEvent, tag="worker.draining", frozen=True, kw_only=True):
+    """It takes no new work, finishes what runs, hands back what waits. No failure."""
+
+    incarnation: Sequence
+    reason: Text = ""
+
+
+class WorkerStopped(WorkerEvent, tag="worker.stopped", frozen=True, kw_only=True):
+    """It ended in order, with nothing left running."""
+
+    incarnation: Sequence
+    reason: Text = ""
+
+
+class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
+    """The supervisor reaped the agent and killed what it left behind. Definitive evidence.
+
+    `hung` says that the supervisor killed it itself, after `unanswered_s` without an answer over their pipe.
+    """
+
+    incarnation: Sequence
+    exit_code: int | None = None
+    signal: int | None = None
+    hung: bool = False
+    unanswered_s: float | None = None
+    detail: Text = ""
+
+
+class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a judgement about a worker rests on."""
+
+    heartbeat_sequence: Sequence = 0
+    """In the stream HEARTBEATS; 0: none was seen in this incarnation."""
+    last_seen: datetime | None = None
+    silence_s: float | None = None
+    threshold_s: float | None = None
+    event_sequence: Sequence = 0
+    """In the stream EVENTS: the report that proves it, where there is one."""
+
+
+class WorkerSuspected(WorkerEvent, tag="worker.suspected", frozen=True, kw_only=True):
+    """It has been silent for a while. It gets no new work and keeps its own."""
+
+    incarnation: Sequence
+    evidence: Evidence
+
+
+class WorkerSuspicionRefuted(WorkerEvent, tag="worker.suspicion_refuted", frozen=True, kw_only=True):
+    """The suspect was heard again."""
+
+    incarnation: Sequence
+    evidence: Evidence
+
+
+class WorkerFailed(WorkerEvent, tag="worker.failed", frozen=True, kw_only=True):
+    """This incarnation is over: its tasks go elsewhere, and whatever it still says is stale.
+
+    `incarnation` None, in synthetic failures, means the one that is current when the event is read.
+    """
+
+    reason: FailureReason
+    incarnation: Sequence | None = None
+    evidence: Evidence | None = None
+    message: Text = ""
+
+
+class WorkerPermanentlyFailed(WorkerEvent, tag="worker.permanently_failed", frozen=True, kw_only=True):
+    """Automation has given this worker up. Binding until an operator re-admits it."""
+
+    attempts: Sequence
+    message: Text = ""
+
+
+class WorkerReadmitted(WorkerEvent, tag="worker.readmitted", frozen=True, kw_only=True):
+    """An operator lifts a permanent failure."""
+
+    actor: Text
+    reason: Text = ""
+
+
+class WorkerRecoveryScheduled(WorkerEvent, tag="worker.recovery_scheduled", frozen=True, kw_only=True):
+    """An attempt to bring the worker back is owed at `not_before`."""
+
+    incarnation: Sequence
+    """The incarnation that failed."""
+    attempt: Number
+    strategy: Strategy
+    not_before: datetime
+
+
+class WorkerRecoveryStarted(WorkerEvent, tag="worker.recovery_started", frozen=True, kw_only=True):
+    """The attempt is under way until `deadline`. Under `restart` this is the order to the worker's supervisor."""
+
+    incarnation: Sequence
+    attempt: Number
+    strategy: Strategy
+    deadline: datetime
+
+
+class WorkerRecoveryProbed(WorkerEvent, tag="worker.recovery_probed", frozen=True, kw_only=True):
+    """A new incarnation has registered and beats; this asks it to prove that it also hears."""
+
+    incarnation: Sequence
+    """The new incarnation, which is to answer."""
+    attempt: Number
+
+
+class WorkerProbeAnswered(WorkerEvent, tag="worker.probe_answered", frozen=True, kw_only=True):
+    incarnation: Sequence
+    attempt: Number
+
+
+class WorkerRecoverySucceeded(WorkerEvent, tag="worker.recovery_succeeded", frozen=True, kw_only=True):
+    """The worker registered as a new incarnation, beats, and answered a probe."""
+
+    incarnation: Sequence
+    """The new incarnation."""
+    attempt: Number
+    strategy: Strategy
+    duration_s: Annotated[float, Meta(ge=0)]
+    """From the failure to here."""
+
+
+class WorkerRecoveryFailed(WorkerEvent, tag="worker.recovery_failed", frozen=True, kw_only=True):
+    incarnation: Sequence
+    attempt: Number
+    strategy: Strategy
+    error: Text
+
+
+class WorkerRecoverySuperseded(WorkerEvent, tag="worker.recovery_superseded", frozen=True, kw_only=True):
+    """The attempt ended because the world changed under it: a newer failure, an orderly stop, an operator."""
+
+    incarnation: Sequence
+    attempt: Number
+    strategy: Strategy
+    reason: Text
+
+
+class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message of the stream HEARTBEATS, on `heartbeat.<worker_id>`; not part of the event log."""
+
+    worker_id: Id
+    incarnation: Sequence
+    beat: Sequence
+    """Counts from 1 within an incarnation."""
+    sent_at: datetime
+    running: tuple[str, ...] = ()
+    """Ids of the tasks that run now, at most the worker's slots."""
+    queued: Sequence = 0
+    cpu_percent: float = 0.0
+    memory_bytes: Sequence = 0
+    load_1m: float = 0.0
+    loop_lag_s: float = 0.0
