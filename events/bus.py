@@ -18,7 +18,6 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from events.errors import BrokerRefused, Unacknowledged, Unreachable
 
@@ -34,6 +33,10 @@ class Message(Protocol):
     reply: str
     data: bytes
     headers: dict[str, str] | None
+
+
+class Subscription(Protocol):
+    async def unsubscribe(self, limit: int = 0) -> None: ...
 
 
 class _ApiError(msgspec.Struct):
@@ -174,7 +177,7 @@ class Bus:
 
         async def guarded(message: Msg) -> None:
             try:
-                await handler(message)  # type: ignore[arg-type]
+                await handler(message)
             except Exception:
                 log.exception("handler_failed", subject=message.subject)
 
@@ -203,7 +206,7 @@ class Bus:
             raise BrokerRefused(verb, refused.description, refused.err_code)
         return answer
 
-    async def flush(self, timeout_s: float = 2.0) -> None:
+    async def flush(self, timeout_s: int = 2) -> None:
         try:
             await self._client.flush(timeout_s)
         except (nats.errors.Error, OSError, TimeoutError) as error:

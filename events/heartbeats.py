@@ -1,26 +1,15 @@
 """Heartbeats: their own stream, apart from the log, because they are many and each is soon worthless."""
 
-from typing import NamedTuple
-
 import msgspec
 
 from events.bus import Bus, Message
 from events.errors import BrokerRefused
 from events.reader import RawReader
 from events.streams import Streams
-from events.worker import Heartbeat
+from events.worker import Heartbeat, RecordedHeartbeat
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Heartbeat)
-
-
-class RecordedHeartbeat(NamedTuple):
-    sequence: int
-    """In the stream HEARTBEATS."""
-    time: float
-    """The broker's timestamp, seconds since the epoch."""
-    heartbeat: Heartbeat | None
-    """None where the message could not be understood."""
 
 
 class _Error(msgspec.Struct):

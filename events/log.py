@@ -48,11 +48,15 @@ START = Position(0, "")
 class Reader(Protocol):
     """Delivers the log in order, without gaps, from one position on; follows it for ever."""
 
-    sequence: int
-    """Of the last event returned."""
+    @property
+    def sequence(self) -> int:
+        """Of the last event returned."""
+        ...
 
-    caught_up: bool
-    """Nothing was known to be left in the log when the last batch was returned."""
+    @property
+    def caught_up(self) -> bool:
+        """Nothing was known to be left in the log when the last batch was returned."""
+        ...
 
     async def next(self, wait_s: float | None = None) -> list[Recorded]:
         """What has come, at least one event, at most about a thousand; [] when nothing came for `wait_s` seconds.

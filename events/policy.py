@@ -24,6 +24,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Switches
     auto_recovery: bool = True
     enable_proactive_recovery: bool = True
+    """Recorded and handed on; no rule reads it yet."""
 
     # Detection, seconds
     heartbeat_interval: Seconds = 2.0
@@ -32,7 +33,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     failed_after: Seconds = 15.0
     first_heartbeat_timeout: Seconds = 30.0
     watchdog_after: Seconds = 2.0
-    assignment_start_deadline: Seconds = 10.0
 
     # Recovery of workers
     max_recovery_attempts: Annotated[int, Meta(ge=1, le=1000)] = 5
@@ -45,10 +45,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Recovery of tasks
     infrastructure_retries: Count = 3
     verdict_retries: Count = 0
-    poison_deaths: Annotated[int, Meta(ge=1, le=100)] = 2
 
-    # Handing out work: how many tasks beyond its slots a worker may hold
-    tasks_ahead: Count = 8
+    # Handing out work ahead of its time: as many tasks a slot as fill `ahead`, never more than `tasks_ahead_max`
+    ahead: Seconds = 0.25
+    tasks_ahead_max: Annotated[int, Meta(ge=0, le=100)] = 32
 
     # System status, shares of the expected workers
     degraded_below: Share = 0.8

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import structlog
-from nats.aio.subscription import Subscription
 
-from events.bus import Bus, Message
+from events.bus import Bus, Message, Subscription
 from events.errors import BrokerRefused, LogError, Unacknowledged
 
 log = structlog.get_logger(__name__)

@@ -1,7 +1,7 @@
 """The life of a worker, and of the attempts to bring it back."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -179,3 +179,13 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: Sequence = 0
     load_1m: float = 0.0
     loop_lag_s: float = 0.0
+
+
+class RecordedHeartbeat(NamedTuple):
+    """A message as it stands in the stream HEARTBEATS."""
+
+    sequence: int
+    time: float
+    """The broker's timestamp, seconds since the epoch."""
+    heartbeat: Heartbeat | None
+    """None where the message could not be understood."""

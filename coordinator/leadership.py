@@ -1,0 +1,140 @@
+"""Who leads: campaigns for the lease, has itself elected in the log, leads until either is gone.
+
+The lease says who should lead; the fencing token, which is the sequence of the own `LeaderElected`, is what makes a
+leader that does not know that it is over harmless.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from typing import NamedTuple
+
+import structlog
+
+from events.bus import Bus
+from events.clock import utc
+from events.envelope import Draft, Envelope
+from events.errors import Conflict, Unacknowledged
+from events.heartbeats import HeartbeatReader
+from events.identity import new_id
+from events.jetstream import JetStreamLog
+from events.lease import Lease, LeaseHolder
+from events.log import Fence
+from events.policy import Policy, policy_hash
+from events.streams import Streams
+from events.system import LeaderElected, PolicyChanged
+from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
+
+log = structlog.get_logger(__name__)
+
+LEASE_TTL_S = 2
+
+
+class LeadershipStatus(NamedTuple):
+    leading: bool
+    term: int
+    """The last one known, whoever leads it."""
+    sequence: int
+    """Of the last event folded."""
+    lag: int
+    """0: folded to the end of what is known to be there; 1: something is still to come."""
+
+
+class Leadership:
+    """Runs the recovery consumer of one coordinator, as leader or standby. `run` ends only by cancellation."""
+
+    def __init__(
+        self, event_log: JetStreamLog, bus: Bus, streams: Streams, coordinator_id: str, policy: Policy
+    ) -> None:
+        self._log = event_log
+        self._bus = bus
+        self._streams = streams
+        self._coordinator_id = coordinator_id
+        self._policy = policy
+        self._source = f"coordinator/{coordinator_id}"
+        self._consumer: RecoveryConsumer | None = None
+
+    def status(self) -> LeadershipStatus:
+        consumer = self._consumer
+        if consumer is None:
+            return LeadershipStatus(leading=False, term=0, sequence=0, lag=1)
+        state = consumer.state
+        return LeadershipStatus(consumer.leading, state.term, state.events_sequence, 0 if consumer.caught_up else 1)
+
+    async def run(self) -> None:
+        events = await self._log.reader()
+        heartbeats = await HeartbeatReader.start(self._bus, self._streams)
+        consumer = RecoveryConsumer(self._log, events, heartbeats, source=self._source)
+        self._consumer = consumer
+        lease = Lease(self._bus, self._streams, LeaseHolder(self._coordinator_id, new_id()), ttl_s=LEASE_TTL_S)
+        folding = asyncio.create_task(consumer.run(), name="recovery consumer")
+        campaign = asyncio.create_task(self._campaign(consumer, lease), name="campaign")
+        try:
+            done, _ = await asyncio.wait({folding, campaign}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            consumer.stop_leading()
+            for task in (folding, campaign):
+                task.cancel()
+            await asyncio.gather(folding, campaign, return_exceptions=True)
+            with contextlib.suppress(Unacknowledged):
+                await lease.release()
+            await events.close()
+            await heartbeats.close()
+
+    async def _campaign(self, consumer: RecoveryConsumer, lease: Lease) -> None:
+        """For ever: get the lease, be elected, renew until it is lost."""
+        while True:
+            if await lease.acquire_or_renew():
+                term = await self._be_elected(lease)
+                if term is not None:
+                    await self._lead(consumer, lease, term)
+                    continue
+            # Standbys do not all try at the same moment.
+            await asyncio.sleep(LEASE_TTL_S * random.uniform(0.1, 0.2))  # noqa: S311
+
+    async def _be_elected(self, lease: Lease) -> Term | None:
+        """Appends the own election by compare-and-set; None: somebody else was quicker, or the broker is away."""
+        try:
+            last = await self._log.last_on(LEADER_TAIL)
+            number, sequence = 1, 0
+            if last is not None:
+                sequence = last.sequence
+                number = last.event.term + 1 if isinstance(last.event, LeaderElected) else 1
+            event = LeaderElected(coordinator_id=self._coordinator_id, term=number)
+            envelope = Envelope(id=new_id(), time=utc(time.time()), source=self._source, event=event)
+            appended = await self._log.append([Draft(envelope)], fence=Fence(LEADER_TAIL, sequence))
+        except (Conflict, Unacknowledged) as error:
+            log.info("not_elected", error=str(error))
+            return None
+        log.info("elected", term=number, token=appended.last)
+        nonce = os.urandom(8).hex()
+        return Term(token=appended.last, nonce=nonce, holds=lambda: lease.held)
+
+    async def _lead(self, consumer: RecoveryConsumer, lease: Lease, term: Term) -> None:
+        consumer.lead(term)
+        policy_due = True
+        while True:
+            if policy_due and consumer.state.fencing_token == term.token:
+                policy_due = False
+                self._hand_over_policy(consumer)
+            try:
+                async with asyncio.timeout(LEASE_TTL_S * 0.3 if not policy_due else 0.02):
+                    await consumer.deposed.wait()
+            except TimeoutError:
+                renewed = await lease.acquire_or_renew()
+                if renewed or lease.held:
+                    continue
+                log.warning("lease_lost", token=term.token)
+            consumer.stop_leading()
+            return
+
+    def _hand_over_policy(self, consumer: RecoveryConsumer) -> None:
+        """The configured policy comes into force, by an event, if it is not in force already."""
+        state = consumer.state
+        if state.policy_recorded and state.policy_hash == policy_hash(self._policy):
+            return
+        consumer.record(PolicyChanged(policy=self._policy, policy_hash=policy_hash(self._policy), actor=self._source))

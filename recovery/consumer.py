@@ -1,0 +1,245 @@
+"""The recovery consumer: follows both streams, folds them, and, while it leads, appends what is owed.
+
+One cycle of a leader: take in what has come, decide, append the decisions as one atomic batch behind the fencing
+token, wait until the batch has been read back, again. The longer an append takes, the more the next one holds.
+
+A consumer that does not lead folds just the same, so that it can take over at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from events.base import Event
+from events.clock import ClusterClock, utc
+from events.envelope import Draft, Envelope, Provenance, Recorded
+from events.errors import BrokerRefused, Fenced, LogFull, Unacknowledged
+from events.log import EventLog, Fence, Reader
+from events.system import LogDamaged
+from events.worker import RecordedHeartbeat
+from recovery.core import RULES_VERSION, Decision, State, decide, evolve, next_due, observe
+
+log = structlog.get_logger(__name__)
+
+LEADER_TAIL = "system.leader"
+IDLE_WAIT_S_MAX = 5.0
+RETRY_PAUSE_S = 0.05
+RETRY_PAUSE_S_MAX = 1.0
+
+
+class HeartbeatSource(Protocol):
+    """What the consumer needs of `events.heartbeats.HeartbeatReader`."""
+
+    async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]: ...
+
+
+class Term(NamedTuple):
+    """One leadership: the fencing token, and what makes its event ids unguessable."""
+
+    token: int
+    nonce: str
+    holds: Callable[[], bool]
+    """Whether the lease still holds by the local clock: without it nothing is appended, whatever the broker says."""
+
+
+class RecoveryConsumer:
+    """Runs until cancelled. `lead` and `stop_leading` may be called at any time."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        events: Reader,
+        heartbeats: HeartbeatSource,
+        *,
+        source: str,
+        clock: ClusterClock | None = None,
+    ) -> None:
+        self._log = event_log
+        self._events = events
+        self._heartbeats = heartbeats
+        self._source = source
+        self._wake = asyncio.Event()
+        self._term: Term | None = None
+        self._facts: list[Event] = []
+        """What the leader has to say that is no decision of the core: damage of the log, a change of policy."""
+        self._fact_number = 0
+        self.clock = clock or ClusterClock()
+        self.state = State()
+        self.deposed = asyncio.Event()
+        """Set when an append showed that the term is over."""
+
+    @property
+    def leading(self) -> bool:
+        return self._term is not None and self._term.holds()
+
+    @property
+    def caught_up(self) -> bool:
+        return self._events.caught_up
+
+    def lead(self, term: Term) -> None:
+        self.deposed.clear()
+        self._term = term
+        self._wake.set()
+
+    def stop_leading(self) -> None:
+        self._term = None
+
+    def record(self, fact: Event) -> None:
+        """Appends a fact behind the fence, if and as soon as this consumer leads."""
+        self._facts.append(fact)
+        self._wake.set()
+
+    async def run(self) -> None:
+        pump = asyncio.create_task(self._pump_heartbeats(), name="heartbeats")
+        reading: asyncio.Task[list[Recorded]] | None = None
+        try:
+            while True:
+                if reading is None:
+                    reading = asyncio.create_task(self._events.next(), name="events")
+                await self._something(reading, pump)
+                if reading.done():
+                    batch, reading = reading.result(), None
+                    self._fold(batch)
+                if pump.done():
+                    pump.result()
+                reading = await self._lead_once(reading)
+        finally:
+            for task in (pump, reading):
+                if task is not None:
+                    task.cancel()
+            await asyncio.gather(pump, *([] if reading is None else [reading]), return_exceptions=True)
+
+    async def _something(self, reading: "asyncio.Task[list[Recorded]]", pump: "asyncio.Task[None]") -> None:
+        """Returns when an event has come, when something falls due, or when somebody woke us."""
+        if reading.done() or self._wake.is_set():
+            await asyncio.sleep(0)
+            self._wake.clear()
+            return
+        wait = min(IDLE_WAIT_S_MAX, max(0.0, next_due(self.state) - self.clock.now()))
+        waking = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait({reading, waking, pump}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waking.cancel()
+        self._wake.clear()
+
+    async def _pump_heartbeats(self) -> None:
+        while True:
+            for recorded in await self._heartbeats.next():
+                self.clock.observe(recorded.time)
+                observe(self.state, recorded)
+            if self.state.timers.ripe:
+                self._wake.set()
+
+    def _fold(self, batch: Sequence[Recorded]) -> None:
+        state = self.state
+        for recorded in batch:
+            evolve(state, recorded)
+        if batch:
+            self.clock.observe(batch[-1].time)
+        for first, last in self._events.damage():
+            log.error("log_damaged", first=first, last=last)
+            self.record(LogDamaged(first=first, last=last, noticed_by=self._source))
+
+    async def _lead_once(self, reading: "asyncio.Task[list[Recorded]] | None") -> "asyncio.Task[list[Recorded]] | None":
+        """Decides, appends and reads back, as often as something is owed."""
+        while True:
+            term = self._term
+            if term is None or self.state.fencing_token != term.token or not term.holds():
+                # Not leading, or not yet folded up to the own election, or somebody newer has been seen.
+                return reading
+            drafts = self._drafts(term)
+            if not drafts:
+                return reading
+            if not await self._append(term, drafts):
+                return reading
+            reading = await self._read_back(drafts[-1].envelope.id, reading)
+
+    def _drafts(self, term: Term) -> list[Draft]:
+        now = self.clock.now()
+        facts, self._facts = self._facts, []
+        drafts = [self._draft_of_fact(term, fact, now) for fact in facts]
+        if drafts:
+            # Facts go in a batch of their own: a batch of decisions holds decisions only, and can be verified.
+            return drafts
+        decisions = decide(self.state, now)
+        return [
+            self._draft_of_decision(term, decision, now, index, len(decisions))
+            for index, decision in enumerate(decisions)
+        ]
+
+    def _draft_of_fact(self, term: Term, fact: Event, now: float) -> Draft:
+        self._fact_number += 1
+        return Draft(
+            Envelope(
+                id=f"f-{term.nonce}-{self._fact_number}",
+                time=utc(now),
+                source=self._source,
+                event=fact,  # type: ignore[arg-type]
+            )
+        )
+
+    def _draft_of_decision(self, term: Term, decision: Decision, now: float, index: int, count: int) -> Draft:
+        moment = utc(now)
+        state = self.state
+        return Draft(
+            Envelope(
+                id=f"d-{term.nonce}-{state.events_sequence}-{index}",
+                time=moment,
+                source=self._source,
+                event=decision.event,  # type: ignore[arg-type]
+                causation_id=decision.causation_id,
+                correlation_id=decision.correlation_id,
+                decision=Provenance(
+                    as_of_events=state.events_sequence,
+                    as_of_heartbeats=state.heartbeats_sequence,
+                    decided_at=moment,
+                    rules_version=RULES_VERSION,
+                    rule=decision.rule,
+                    index=index,
+                    count=count,
+                ),
+            ),
+            decision.synthetic,
+        )
+
+    async def _append(self, term: Term, drafts: Sequence[Draft]) -> bool:
+        """Until it is known to be stored; False: this term is over."""
+        pause = RETRY_PAUSE_S
+        while term is self._term and term.holds():
+            try:
+                await self._log.append(drafts, fence=Fence(LEADER_TAIL, term.token))
+            except Fenced:
+                log.warning("deposed", token=term.token)
+                self._depose(term)
+                return False
+            except Unacknowledged as error:
+                # Whether it was stored is unknown. The same ids again settle it.
+                log.info("append_unacknowledged", error=str(error))
+            except LogFull as error:
+                log.error("log_full", error=str(error))
+            except BrokerRefused as error:
+                log.error("append_refused", error=str(error), first=drafts[0].envelope.event.tail())
+            else:
+                return True
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, RETRY_PAUSE_S_MAX)
+        return False
+
+    def _depose(self, term: Term) -> None:
+        if self._term is term:
+            self._term = None
+        self.deposed.set()
+
+    async def _read_back(
+        self, last_id: str, reading: "asyncio.Task[list[Recorded]] | None"
+    ) -> "asyncio.Task[list[Recorded]] | None":
+        """Folds on until the batch itself has come by: only then does the state know what was decided."""
+        while True:
+            batch = await (reading if reading is not None else self._events.next())
+            reading = None
+            self._fold(batch)
+            if any(recorded.id == last_id for recorded in batch):
+                return None

@@ -1,0 +1,42 @@
+"""The core: fold recorded facts into a state, and say what that state still owes.
+
+    evolve(state, recorded)   applies an event of EVENTS
+    observe(state, recorded)  applies a heartbeat of HEARTBEATS
+    decide(state, now)        what is owed at this time; changes nothing
+
+It knows no clock, no chance, no network and no disk. `decide` looks at what is, not at what has just happened, so
+whoever folds the same streams to the same sequences owes the same decisions, in the same order.
+"""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from recovery.decide_system import owed_to_system
+from recovery.decide_tasks import owed_assignments, owed_to_orphans, owed_to_settle
+from recovery.decide_workers import owed_to_workers
+from recovery.decisions import DECISIONS_MAX, RULES_VERSION, Decision
+from recovery.evolve import evolve, observe
+from recovery.state import State
+
+__all__ = ["DECISIONS_MAX", "RULES_VERSION", "Decision", "State", "decide", "evolve", "next_due", "observe"]
+
+
+def decide(state: State, now: float, *, limit: int = DECISIONS_MAX) -> list[Decision]:
+    """At most `limit` of the decisions owed at cluster time `now`, the urgent ones first: workers, then tasks that
+    lost theirs, then the system's own record, then verdicts, then new assignments."""
+    return list(islice(_owed(state, now), limit))
+
+
+def _owed(state: State, now: float) -> Iterator[Decision]:
+    return chain(
+        owed_to_workers(state, now),
+        owed_to_orphans(state) if state.policy.auto_recovery else (),
+        owed_to_system(state, now),
+        owed_to_settle(state),
+        owed_assignments(state),
+    )
+
+
+def next_due(state: State) -> float:
+    """The cluster time at which `decide` may owe more than it does now, if no event comes; infinite for never."""
+    return state.timers.next()

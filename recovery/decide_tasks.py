@@ -1,0 +1,151 @@
+"""What is owed to tasks: a verdict, another try, a worker."""
+
+from collections.abc import Iterator
+
+from events.task import (
+    Budget,
+    Outcome,
+    RequeueReason,
+    TaskAssigned,
+    TaskCompleted,
+    TaskRequeued,
+    TaskRevoked,
+    Verdict,
+)
+from recovery.decisions import Decision, infrastructure_retries, verdict_retries
+from recovery.entities import Task
+from recovery.placement import Placement
+from recovery.queue import Requirement
+from recovery.state import State
+
+VERDICT: dict[Outcome, Verdict] = {
+    "passed": "passed",
+    "xfailed": "passed",
+    "xpassed": "passed",
+    "skipped": "skipped",
+    "failed": "failed",
+    "error": "failed",
+    "crashed": "crashed",
+    "timed_out": "timed_out",
+    "cancelled": "cancelled",
+    "fenced": "crashed",
+}
+"""What each outcome means for the task when nothing is retried. (pytest has already turned a strict xpass into a
+failure.)"""
+
+GOOD: frozenset[Outcome] = frozenset({"passed", "xfailed", "xpassed", "skipped"})
+
+
+def owed_to_settle(state: State) -> Iterator[Decision]:
+    """For every task whose worker has spoken, or that somebody cancelled."""
+    for task_id in state.unsettled:
+        yield settlement(state, state.tasks[task_id])
+
+
+def settlement(state: State, task: Task) -> Decision:
+    if task.status == "returned":
+        if task.cancel_requested:
+            return _completed(task, "cancelled", "cancelled before it ran", "cancelled and handed back")
+        return _requeued(task, "worker_draining", "none", "handed back unstarted")
+    if task.result is not None:
+        return _after_result(state, task, task.result.outcome)
+    if task.status == "queued":
+        return _completed(task, "cancelled", "cancelled before it ran", "cancelled while it waited")
+    assert task.worker_id is not None
+    event = TaskRevoked(
+        task_id=task.task_id,
+        worker_id=task.worker_id,
+        incarnation=task.incarnation,
+        attempt=task.attempt,
+        reason="cancelled",
+    )
+    return Decision(event, "cancelled while a worker has it", task.event_id, task.run_id)
+
+
+def _after_result(state: State, task: Task, outcome: Outcome) -> Decision:
+    if task.cancel_requested and outcome == "cancelled":
+        return _completed(task, "cancelled", "cancelled while it ran", "cancelled while it ran")
+    if outcome in GOOD:
+        return _completed(task, VERDICT[outcome], "", "attempt delivered a verdict")
+    if task.cancel_requested:
+        return _completed(task, VERDICT[outcome], "", "attempt ended before its cancellation")
+    if outcome == "cancelled":
+        return _requeued(task, "worker_draining", "none", "stopped by its worker")
+    if outcome == "fenced":
+        return _charge_infrastructure(state, task, "fenced", "its worker was cut off and stopped it")
+    if task.verdict_used < verdict_retries(state.policy, task.verdict_retries):
+        reason: RequeueReason = "crash_retry" if outcome == "crashed" else "verdict_retry"
+        return _requeued(task, reason, "verdict", "verdict retry left")
+    return _completed(task, VERDICT[outcome], "", "attempt delivered a verdict")
+
+
+def owed_to_orphans(state: State) -> Iterator[Decision]:
+    """For every task whose worker's incarnation is over. They are requeued at once, whatever becomes of the worker."""
+    for task_id in state.orphaned:
+        task = state.tasks[task_id]
+        if task.cancel_requested:
+            yield _completed(task, "cancelled", "cancelled; its worker had failed", "cancelled orphan")
+        elif task.status == "assigned":
+            yield _requeued(task, "worker_failed", "none", "worker failed before it started")
+        else:
+            yield _charge_infrastructure(state, task, "worker_failed", "its worker failed under it")
+
+
+def _charge_infrastructure(state: State, task: Task, reason: RequeueReason, what: str) -> Decision:
+    allowed = infrastructure_retries(state.policy, task.infrastructure_retries)
+    if task.infrastructure_used < allowed:
+        return _requeued(task, reason, "infrastructure", f"{what}: infrastructure retry left")
+    message = f"{what} for the {task.infrastructure_used + 1}. time; infrastructure retries allowed: {allowed}"
+    return _completed(task, "crashed", message, "infrastructure retries used up")
+
+
+def _requeued(task: Task, reason: RequeueReason, budget: Budget, rule: str) -> Decision:
+    assert task.worker_id is not None
+    event = TaskRequeued(
+        task_id=task.task_id, attempt=task.attempt, worker_id=task.worker_id, reason=reason, budget=budget
+    )
+    return Decision(event, rule, task.event_id, task.run_id)
+
+
+def _completed(task: Task, verdict: Verdict, message: str, rule: str) -> Decision:
+    result = task.result
+    event = TaskCompleted(
+        task_id=task.task_id,
+        run_id=task.run_id,
+        verdict=verdict,
+        attempt=task.attempt,
+        worker_id=task.worker_id,
+        outcome=None if result is None else result.outcome,
+        duration_s=0.0 if result is None else result.duration_s,
+        message=message,
+        result_sequence=0 if result is None else result.sequence,
+    )
+    return Decision(event, rule, task.event_id, task.run_id)
+
+
+def owed_assignments(state: State) -> Iterator[Decision]:
+    """Waiting tasks to workers with room, in the queue's order, round the workers."""
+    if not state.available or not state.waiting:
+        return
+    placement = Placement(state)
+    blocked: set[Requirement] = set()
+    for task in state.waiting.in_order(blocked):
+        if placement.exhausted:
+            return
+        if task.cancel_requested:
+            continue
+        worker = placement.take(task)
+        if worker is None:
+            blocked.add(task.requires)
+            continue
+        assert task.work is not None
+        event = TaskAssigned(
+            task_id=task.task_id,
+            worker_id=worker.worker_id,
+            incarnation=worker.incarnation,
+            attempt=task.attempt + 1,
+            work=task.work,
+            priority=task.priority,
+            timeout_s=task.timeout_s,
+        )
+        yield Decision(event, "next waiting task to a worker with room", task.event_id, task.run_id)

@@ -1,0 +1,94 @@
+"""Facts about the system as a whole."""
+
+from events.base import Event
+from events.envelope import Recorded
+from events.system import (
+    CoordinatorStopped,
+    EventParked,
+    LeaderElected,
+    PolicyChanged,
+    SystemRecoveryCompleted,
+    SystemRecoveryStarted,
+    SystemStatusChanged,
+)
+from recovery.entities import Incident
+from recovery.handlers import Handler
+from recovery.indexes import index_worker
+from recovery.state import State
+
+
+def leader_elected(state: State, recorded: Recorded, event: LeaderElected) -> bool:
+    state.failover_unreported = state.term > 0 and state.leader_id is not None
+    state.term = event.term
+    state.leader_id = event.coordinator_id
+    state.fencing_token = recorded.sequence
+    # Nobody watched for a while: silence counts from here on.
+    state.elected_at = recorded.time
+    _index_all_workers(state)
+    return True
+
+
+def coordinator_stopped(state: State, recorded: Recorded, event: CoordinatorStopped) -> bool:
+    del recorded
+    if state.leader_id != event.coordinator_id:
+        return False
+    state.leader_id = None
+    return True
+
+
+def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bool:
+    del recorded
+    state.policy = event.policy
+    state.policy_hash = event.policy_hash
+    state.policy_recorded = True
+    _index_all_workers(state)
+    return True
+
+
+def _index_all_workers(state: State) -> None:
+    for worker in state.workers.values():
+        index_worker(state, worker)
+
+
+def status_changed(state: State, recorded: Recorded, event: SystemStatusChanged) -> bool:
+    del recorded
+    state.status = event.status
+    return True
+
+
+def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStarted) -> bool:
+    if event.incident_kind in state.incidents:
+        return False
+    if event.incident_kind == "coordinator_failover":
+        state.failover_unreported = False
+    state.incidents[event.incident_kind] = Incident(
+        incident_id=event.incident_id,
+        kind=event.incident_kind,
+        status=event.status,
+        started_at=recorded.time,
+        affected_workers=event.affected_workers,
+        affected_tasks=event.affected_tasks,
+        event_id=recorded.id,
+    )
+    return True
+
+
+def recovery_completed(state: State, recorded: Recorded, event: SystemRecoveryCompleted) -> bool:
+    del recorded
+    return state.incidents.pop(event.incident_kind, None) is not None
+
+
+def event_parked(state: State, recorded: Recorded, event: EventParked) -> bool:
+    del recorded
+    return state.parked.pop(event.sequence, None) is not None
+
+
+HANDLERS: dict[type[Event], Handler] = {
+    LeaderElected: leader_elected,
+    CoordinatorStopped: coordinator_stopped,
+    PolicyChanged: policy_changed,
+    SystemStatusChanged: status_changed,
+    SystemRecoveryStarted: recovery_started,
+    SystemRecoveryCompleted: recovery_completed,
+    EventParked: event_parked,
+}

@@ -1,0 +1,220 @@
+"""Facts about tasks."""
+
+from events.base import Event
+from events.envelope import Recorded
+from events.system import RunCancelRequested
+from events.task import (
+    TaskAssigned,
+    TaskAttemptFinished,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskRequeued,
+    TaskReturned,
+    TaskRevoked,
+    TaskStarted,
+    TaskSubmitted,
+)
+from recovery.entities import Result, Task
+from recovery.handlers import Handler
+from recovery.indexes import index_availability, index_task, load_level, orphaned
+from recovery.lifecycle import TASK, TaskStatus
+from recovery.state import State
+
+AVERAGE_WEIGHT = 0.1
+"""Of the newest attempt in the moving average of run times."""
+
+
+def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
+    if event.task_id in state.tasks:
+        return False
+    task = Task(
+        task_id=event.task_id,
+        run_id=event.run_id,
+        work=event.work,
+        priority=event.priority,
+        timeout_s=event.timeout_s,
+        infrastructure_retries=event.infrastructure_retries,
+        verdict_retries=event.verdict_retries,
+        requires=tuple(sorted(event.requires.items())),
+        queued_sequence=recorded.sequence,
+        event_id=recorded.id,
+    )
+    state.tasks[task.task_id] = task
+    state.runs.setdefault(task.run_id, {})[task.task_id] = None
+    state.tasks_by_status["queued"] += 1
+    state.waiting.add(task)
+    return True
+
+
+def _hold(state: State, task: Task) -> None:
+    """Charges the task to its worker's load."""
+    worker = state.workers.get(task.worker_id or "")
+    if worker is None or orphaned(state, task):
+        return
+    level = load_level(worker)
+    worker.held[task.task_id] = None
+    index_availability(state, worker, was=level)
+
+
+def _let_go(state: State, task: Task) -> None:
+    worker = state.workers.get(task.worker_id or "")
+    if worker is None or worker.incarnation != task.incarnation or task.task_id not in worker.held:
+        return
+    level = load_level(worker)
+    del worker.held[task.task_id]
+    index_availability(state, worker, was=level)
+
+
+def _change(state: State, task: Task, status: TaskStatus, recorded: Recorded) -> None:
+    if task.status == "queued":
+        state.waiting.remove(task)
+    state.tasks_by_status[task.status] -= 1
+    state.tasks_by_status[status] += 1
+    task.status = status
+    task.event_id = recorded.id
+
+
+def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
+    task = state.tasks.get(event.task_id)
+    if task is None or task.status != "queued" or event.attempt <= task.attempt:
+        return False
+    _change(state, task, TASK["queued", TaskAssigned], recorded)
+    task.attempt = event.attempt
+    task.worker_id = event.worker_id
+    task.incarnation = event.incarnation
+    task.revoked = False
+    _hold(state, task)
+    index_task(state, task)
+    return True
+
+
+def _current(
+    state: State, event: TaskStarted | TaskAttemptFinished | TaskReturned, kind: type[Event]
+) -> tuple[Task, TaskStatus] | None:
+    """The task and its next status, if a worker's word about it counts: it speaks of the present attempt, and it is
+    the incarnation that was given it, and that one is not over."""
+    task = state.tasks.get(event.task_id)
+    if task is None or event.attempt != task.attempt or event.worker_id != task.worker_id:
+        return None
+    if event.incarnation != task.incarnation or orphaned(state, task):
+        return None
+    status = TASK.get((task.status, kind))
+    return None if status is None else (task, status)
+
+
+def started(state: State, recorded: Recorded, event: TaskStarted) -> bool:
+    found = _current(state, event, TaskStarted)
+    if found is None:
+        return False
+    _change(state, found[0], found[1], recorded)
+    return True
+
+
+def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinished) -> bool:
+    found = _current(state, event, TaskAttemptFinished)
+    if found is None:
+        return False
+    task, status = found
+    _let_go(state, task)
+    _change(state, task, status, recorded)
+    task.result = Result(event.outcome, recorded.sequence, event.duration_s)
+    average = state.seconds_per_task
+    state.seconds_per_task = (
+        event.duration_s if average == 0.0 else average + AVERAGE_WEIGHT * (event.duration_s - average)
+    )
+    index_task(state, task)
+    return True
+
+
+def returned(state: State, recorded: Recorded, event: TaskReturned) -> bool:
+    found = _current(state, event, TaskReturned)
+    if found is None:
+        return False
+    task, status = found
+    _let_go(state, task)
+    _change(state, task, status, recorded)
+    index_task(state, task)
+    return True
+
+
+def requeued(state: State, recorded: Recorded, event: TaskRequeued) -> bool:
+    task = state.tasks.get(event.task_id)
+    if task is None or event.attempt != task.attempt or (task.status, TaskRequeued) not in TASK:
+        return False
+    _let_go(state, task)
+    _change(state, task, TASK[task.status, TaskRequeued], recorded)
+    if event.budget == "infrastructure":
+        task.infrastructure_used += 1
+    elif event.budget == "verdict":
+        task.verdict_used += 1
+    task.result = None
+    task.queued_sequence = recorded.sequence
+    state.waiting.add(task)
+    index_task(state, task)
+    return True
+
+
+def completed(state: State, recorded: Recorded, event: TaskCompleted) -> bool:
+    task = state.tasks.get(event.task_id)
+    if task is None or (task.status, TaskCompleted) not in TASK:
+        return False
+    _let_go(state, task)
+    _change(state, task, TASK[task.status, TaskCompleted], recorded)
+    task.verdict = event.verdict
+    task.work = None
+    open_tasks = state.runs.get(task.run_id)
+    if open_tasks is not None:
+        open_tasks.pop(task.task_id, None)
+        if not open_tasks:
+            del state.runs[task.run_id]
+    index_task(state, task)
+    return True
+
+
+def revoked(state: State, recorded: Recorded, event: TaskRevoked) -> bool:
+    del recorded
+    task = state.tasks.get(event.task_id)
+    if task is None or event.attempt != task.attempt or task.status not in ("assigned", "running"):
+        return False
+    task.revoked = True
+    index_task(state, task)
+    return True
+
+
+def _request_cancel(state: State, task: Task) -> None:
+    if task.status != "final":
+        task.cancel_requested = True
+        index_task(state, task)
+
+
+def cancel_requested(state: State, recorded: Recorded, event: TaskCancelRequested) -> bool:
+    del recorded
+    task = state.tasks.get(event.task_id)
+    if task is None or task.status == "final":
+        return False
+    _request_cancel(state, task)
+    return True
+
+
+def run_cancel_requested(state: State, recorded: Recorded, event: RunCancelRequested) -> bool:
+    del recorded
+    open_tasks = state.runs.get(event.run_id)
+    if open_tasks is None:
+        return False
+    for task_id in open_tasks:
+        _request_cancel(state, state.tasks[task_id])
+    return True
+
+
+HANDLERS: dict[type[Event], Handler] = {
+    TaskSubmitted: submitted,
+    TaskAssigned: assigned,
+    TaskStarted: started,
+    TaskAttemptFinished: attempt_finished,
+    TaskReturned: returned,
+    TaskRequeued: requeued,
+    TaskCompleted: completed,
+    TaskRevoked: revoked,
+    TaskCancelRequested: cancel_requested,
+    RunCancelRequested: run_cancel_requested,
+}

@@ -1,0 +1,291 @@
+"""Facts about workers and the attempts to bring them back."""
+
+from events.base import Event
+from events.clock import seconds
+from events.envelope import Recorded
+from events.worker import (
+    WorkerDraining,
+    WorkerExited,
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerProbeAnswered,
+    WorkerReadmitted,
+    WorkerRecoveryFailed,
+    WorkerRecoveryProbed,
+    WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
+    WorkerRegistered,
+    WorkerStopped,
+    WorkerSuspected,
+    WorkerSuspicionRefuted,
+)
+from recovery.entities import Attempt, Worker
+from recovery.handlers import Handler
+from recovery.indexes import index_availability, index_task, index_worker, load_level
+from recovery.lifecycle import ATTEMPT, LIVE, WORKER, WorkerStatus
+from recovery.state import State
+
+EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "exited", "failed"})
+COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
+
+
+def _change(state: State, worker: Worker, status: WorkerStatus) -> None:
+    """Moves a worker to another status and keeps the counts."""
+    state.workers_live += (status in COUNTED_LIVE) - (worker.status in COUNTED_LIVE)
+    state.workers_expected += (status in EXPECTED) - (worker.status in EXPECTED)
+    worker.status = status
+
+
+def _release_held(state: State, worker: Worker) -> None:
+    """What the ended incarnation held is nobody's now."""
+    held, worker.held = worker.held, {}
+    for task_id in held:
+        index_task(state, state.tasks[task_id])
+
+
+def _finish(state: State, worker: Worker, level: int | None) -> bool:
+    index_availability(state, worker, was=level)
+    index_worker(state, worker)
+    return True
+
+
+def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if worker is None:
+        worker = Worker(
+            worker_id=event.worker_id,
+            status="stopped",
+            incarnation=0,
+            ordinal=0,
+            slots=event.slots,
+            labels={},
+            host="",
+            registered_at=0.0,
+            event_id="",
+        )
+        state.workers[event.worker_id] = worker
+    level = load_level(worker)
+    if level is not None:
+        # Its capacity may change with the registration: out, and in again.
+        worker_before = worker.status
+        worker.status = "stopped"
+        index_availability(state, worker, was=level)
+        worker.status = worker_before
+    status = WORKER[worker.status, WorkerRegistered]
+    worker.incarnation = recorded.sequence
+    worker.ordinal += 1
+    worker.slots = event.slots
+    worker.labels = event.labels
+    worker.host = event.host
+    worker.registered_at = recorded.time
+    worker.event_id = recorded.id
+    _change(state, worker, status)
+    _release_held(state, worker)
+    return _finish(state, worker, None)
+
+
+def _transition(
+    state: State, recorded: Recorded, worker_id: str, incarnation: int | None, kind: type[Event]
+) -> Worker | None:
+    """The part that all changes of status share; None: this one fits no row, or speaks of an old incarnation."""
+    worker = state.workers.get(worker_id)
+    if worker is None or (incarnation is not None and incarnation != worker.incarnation):
+        return None
+    status = WORKER.get((worker.status, kind))
+    if status is None:
+        return None
+    level = load_level(worker)
+    was_live = worker.status in LIVE
+    _change(state, worker, status)
+    worker.event_id = recorded.id
+    if was_live and status not in LIVE:
+        _release_held(state, worker)
+    index_availability(state, worker, was=level)
+    return worker
+
+
+def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
+    if event.incarnation == 0:
+        return _exited_unregistered(state, event)
+    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerExited)
+    if worker is None:
+        return False
+    worker.exit_reason = "worker_hung" if event.hung else "worker_exit"
+    worker.exit_sequence = recorded.sequence
+    worker.exit_message = _how_it_exited(event)
+    index_worker(state, worker)
+    return True
+
+
+def _exited_unregistered(state: State, event: WorkerExited) -> bool:
+    """An agent that an attempt had started ended before it could register: the attempt need not wait any longer."""
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.attempt is None or worker.attempt.status != "started" or worker.status in LIVE:
+        return False
+    worker.attempt.error = f"a new agent was started, but {_how_it_exited(event)} before it registered"
+    index_worker(state, worker)
+    return True
+
+
+def _how_it_exited(event: WorkerExited) -> str:
+    if event.hung:
+        return f"it did not answer its supervisor for {event.unanswered_s or 0.0:.1f} s and was killed"
+    if event.signal is not None:
+        return f"it was killed by signal {event.signal}"
+    return f"it exited with code {event.exit_code}"
+
+
+def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
+    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerFailed)
+    if worker is None:
+        return False
+    worker.failed_incarnation = worker.incarnation
+    worker.failed_at = recorded.time
+    worker.failure_reason = event.reason
+    worker.failure_id = recorded.id
+    worker.synthetic = recorded.synthetic
+    index_worker(state, worker)
+    return True
+
+
+def suspected(state: State, recorded: Recorded, event: WorkerSuspected) -> bool:
+    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerSuspected)
+    if worker is None:
+        return False
+    worker.suspected_beat = event.evidence.heartbeat_sequence
+    index_worker(state, worker)
+    return True
+
+
+def _simple(state: State, recorded: Recorded, event: WorkerSuspicionRefuted | WorkerDraining | WorkerStopped) -> bool:
+    worker = _transition(state, recorded, event.worker_id, event.incarnation, type(event))
+    if worker is None:
+        return False
+    index_worker(state, worker)
+    return True
+
+
+def permanently_failed(state: State, recorded: Recorded, event: WorkerPermanentlyFailed) -> bool:
+    worker = _transition(state, recorded, event.worker_id, None, WorkerPermanentlyFailed)
+    if worker is None:
+        return False
+    index_worker(state, worker)
+    return True
+
+
+def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> bool:
+    worker = _transition(state, recorded, event.worker_id, None, WorkerReadmitted)
+    if worker is None:
+        return False
+    worker.attempts_failed = []
+    worker.attempts_ended = []
+    if worker.incarnation > worker.failed_incarnation:
+        # It came back by itself while it was excluded.
+        _change(state, worker, "alive")
+    return _finish(state, worker, None)
+
+
+def scheduled(state: State, recorded: Recorded, event: WorkerRecoveryScheduled) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.attempt is not None or event.incarnation != worker.failed_incarnation:
+        return False
+    level = load_level(worker)
+    worker.attempt = Attempt(
+        number=event.attempt,
+        strategy=event.strategy,
+        status="scheduled",
+        incarnation=event.incarnation,
+        not_before=seconds(event.not_before),
+        event_id=recorded.id,
+    )
+    return _finish(state, worker, level)
+
+
+def _attempt(worker: Worker | None, number: int, kind: type[Event]) -> bool:
+    attempt = None if worker is None else worker.attempt
+    return attempt is not None and attempt.number == number and (attempt.status, kind) in ATTEMPT
+
+
+def started(state: State, recorded: Recorded, event: WorkerRecoveryStarted) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if not _attempt(worker, event.attempt, WorkerRecoveryStarted):
+        return False
+    assert worker is not None
+    assert worker.attempt is not None
+    worker.attempt.status = "started"
+    worker.attempt.incarnation = event.incarnation
+    worker.attempt.deadline = seconds(event.deadline)
+    worker.attempt.event_id = recorded.id
+    index_worker(state, worker)
+    return True
+
+
+def probed(state: State, recorded: Recorded, event: WorkerRecoveryProbed) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if not _attempt(worker, event.attempt, WorkerRecoveryProbed):
+        return False
+    assert worker is not None
+    assert worker.attempt is not None
+    worker.attempt.status = "probed"
+    worker.attempt.event_id = recorded.id
+    index_worker(state, worker)
+    return True
+
+
+def answered(state: State, recorded: Recorded, event: WorkerProbeAnswered) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.attempt is None or worker.incarnation != event.incarnation:
+        return False
+    if worker.attempt.status != "probed" or worker.attempt.number != event.attempt:
+        return False
+    worker.attempt.answered = True
+    worker.attempt.event_id = recorded.id
+    index_worker(state, worker)
+    return True
+
+
+def _ended(
+    state: State,
+    recorded: Recorded,
+    event: WorkerRecoverySucceeded | WorkerRecoveryFailed | WorkerRecoverySuperseded,
+) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if not _attempt(worker, event.attempt, type(event)):
+        return False
+    assert worker is not None
+    level = load_level(worker)
+    worker.attempt = None
+    worker.event_id = recorded.id
+    horizon = recorded.time - state.policy.recovery_attempts_window
+    worker.attempts_failed = [at for at in worker.attempts_failed if at > horizon]
+    worker.attempts_ended = [at for at in worker.attempts_ended if at > horizon]
+    if not isinstance(event, WorkerRecoverySuperseded):
+        worker.attempts_ended.append(recorded.time)
+    if isinstance(event, WorkerRecoverySucceeded):
+        worker.recovered_at = recorded.time
+        worker.synthetic = None
+    elif isinstance(event, WorkerRecoveryFailed):
+        worker.attempts_failed.append(recorded.time)
+    return _finish(state, worker, level)
+
+
+HANDLERS: dict[type[Event], Handler] = {
+    WorkerRegistered: registered,
+    WorkerExited: exited,
+    WorkerFailed: failed,
+    WorkerSuspected: suspected,
+    WorkerSuspicionRefuted: _simple,
+    WorkerDraining: _simple,
+    WorkerStopped: _simple,
+    WorkerPermanentlyFailed: permanently_failed,
+    WorkerReadmitted: readmitted,
+    WorkerRecoveryScheduled: scheduled,
+    WorkerRecoveryStarted: started,
+    WorkerRecoveryProbed: probed,
+    WorkerProbeAnswered: answered,
+    WorkerRecoverySucceeded: _ended,
+    WorkerRecoveryFailed: _ended,
+    WorkerRecoverySuperseded: _ended,
+}

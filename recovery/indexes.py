@@ -1,0 +1,119 @@
+"""Keeping the indexes true after a change: what each entity owes, and when."""
+
+from collections import OrderedDict
+
+from recovery.entities import Attempt, Task, Worker
+from recovery.lifecycle import LIVE
+from recovery.state import State
+from recovery.timers import AT_ONCE, NEVER
+
+
+def index_worker(state: State, worker: Worker) -> None:
+    """Sets the time from which the worker owes something. To be called after every change of it or its heartbeat."""
+    state.timers.set(worker.worker_id, owes_at(state, worker))
+
+
+def owes_at(state: State, worker: Worker) -> float:
+    """The earliest cluster time at which `decide` has something to say about this worker."""
+    status = worker.status
+    attempt = worker.attempt
+    if status in LIVE:
+        silence = silent_until(state, worker)
+        if attempt is None:
+            return silence
+        return min(silence, _attempt_owes_at(state, worker, attempt))
+    if status == "exited":
+        return AT_ONCE
+    if not state.policy.auto_recovery:
+        return NEVER
+    if attempt is None:
+        return AT_ONCE if status == "failed" else NEVER
+    if status != "failed" or attempt.status == "probed":
+        return AT_ONCE
+    if attempt.status == "scheduled":
+        return attempt.not_before
+    lost = attempt.error or worker.failed_incarnation != attempt.incarnation
+    return AT_ONCE if lost else attempt.deadline
+
+
+def silent_until(state: State, worker: Worker) -> float:
+    """When the present silence of a live worker becomes suspicious or fatal; `AT_ONCE` if a suspect was heard."""
+    policy = state.policy
+    beat = state.last_beat(worker)
+    if beat is None:
+        since = max(worker.registered_at, state.elected_at)
+        return since + policy.first_heartbeat_timeout
+    if worker.status == "suspect":
+        if beat.sequence > worker.suspected_beat:
+            return AT_ONCE
+        return max(beat.time, state.elected_at) + policy.failed_after
+    # A draining worker gets no new work anyway: suspicion would change nothing.
+    threshold = policy.failed_after if worker.status == "draining" else policy.suspect_after
+    return max(beat.time, state.elected_at) + threshold
+
+
+def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:
+    """For a worker that is live again while an attempt to bring it back is open."""
+    if not state.policy.auto_recovery:
+        return NEVER
+    if attempt.status == "scheduled":
+        return AT_ONCE
+    if attempt.status == "started":
+        return AT_ONCE if state.last_beat(worker) is not None else attempt.deadline
+    return AT_ONCE if attempt.answered else attempt.deadline
+
+
+def index_availability(state: State, worker: Worker, *, was: int | None) -> None:
+    """Moves the worker between the load levels. `was` is its level before the change, None: it was not available."""
+    level = load_level(worker)
+    if was is not None and was != level:
+        _leave_level(state, worker, was)
+    if level is not None:
+        workers = state.available.setdefault(level, OrderedDict())
+        # At the end even if it was here: work goes round.
+        workers[worker.worker_id] = worker
+        workers.move_to_end(worker.worker_id)
+    if (was is None) != (level is None):
+        state.slots += worker.slots if was is None else -worker.slots
+
+
+def _leave_level(state: State, worker: Worker, level: int) -> None:
+    workers = state.available.get(level)
+    if workers is not None:
+        workers.pop(worker.worker_id, None)
+        if not workers:
+            del state.available[level]
+
+
+def load_level(worker: Worker) -> int | None:
+    """How many full rounds of its slots the worker holds; None: it gets no work."""
+    if worker.status != "alive" or worker.attempt is not None:
+        return None
+    return len(worker.held) // worker.slots
+
+
+def orphaned(state: State, task: Task) -> bool:
+    """Whether the task is in the hands of an incarnation that is over."""
+    if task.status not in ("assigned", "running") or task.worker_id is None:
+        return False
+    worker = state.workers.get(task.worker_id)
+    return worker is None or worker.status not in LIVE or worker.incarnation != task.incarnation
+
+
+def index_task(state: State, task: Task) -> None:
+    """Files the task under what is owed to it. To be called after every change of it, or of its worker's standing."""
+    task_id = task.task_id
+    if orphaned(state, task):
+        state.orphaned[task_id] = None
+        state.unsettled.pop(task_id, None)
+        return
+    state.orphaned.pop(task_id, None)
+    owed = (
+        task.status in ("finished", "returned")
+        or (task.cancel_requested and task.status == "queued")
+        or (task.cancel_requested and task.status in ("assigned", "running") and not task.revoked)
+    )
+    if owed:
+        state.unsettled[task_id] = None
+    else:
+        state.unsettled.pop(task_id, None)

@@ -1,0 +1,103 @@
+"""The lives of workers, tasks and recovery attempts, as tables: what may follow what.
+
+A recorded event that fits no row changes nothing and is counted: the log may hold stale, doubled and made-up events,
+and a fold must survive all of them. A decision of our own that fits no row is a bug, which the invariants catch.
+"""
+
+from typing import Literal
+
+from events.base import Event
+from events.task import (
+    TaskAssigned,
+    TaskAttemptFinished,
+    TaskCompleted,
+    TaskRequeued,
+    TaskReturned,
+    TaskStarted,
+)
+from events.worker import (
+    WorkerDraining,
+    WorkerExited,
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerReadmitted,
+    WorkerRecoveryFailed,
+    WorkerRecoveryProbed,
+    WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
+    WorkerRegistered,
+    WorkerStopped,
+    WorkerSuspected,
+    WorkerSuspicionRefuted,
+)
+
+WorkerStatus = Literal["alive", "suspect", "draining", "exited", "failed", "permanent", "stopped"]
+"""`exited`: its supervisor has reported its end, the leader has not yet drawn the conclusion."""
+
+TaskStatus = Literal["queued", "assigned", "running", "finished", "returned", "final"]
+"""`finished` and `returned`: the worker has spoken, the leader has not."""
+
+AttemptStatus = Literal["scheduled", "started", "probed"]
+
+LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "draining"})
+"""Those whose word counts and whose tasks are theirs."""
+
+WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
+    ("alive", WorkerSuspected): "suspect",
+    ("alive", WorkerDraining): "draining",
+    ("alive", WorkerStopped): "stopped",
+    ("alive", WorkerExited): "exited",
+    ("alive", WorkerFailed): "failed",
+    ("alive", WorkerRegistered): "alive",
+    ("suspect", WorkerSuspicionRefuted): "alive",
+    ("suspect", WorkerDraining): "draining",
+    ("suspect", WorkerStopped): "stopped",
+    ("suspect", WorkerExited): "exited",
+    ("suspect", WorkerFailed): "failed",
+    ("suspect", WorkerRegistered): "alive",
+    ("draining", WorkerStopped): "stopped",
+    ("draining", WorkerExited): "exited",
+    ("draining", WorkerFailed): "failed",
+    ("draining", WorkerRegistered): "alive",
+    ("exited", WorkerFailed): "failed",
+    ("exited", WorkerRegistered): "alive",
+    ("failed", WorkerRegistered): "alive",
+    ("failed", WorkerStopped): "stopped",
+    ("failed", WorkerPermanentlyFailed): "permanent",
+    ("permanent", WorkerRegistered): "permanent",
+    ("permanent", WorkerStopped): "stopped",
+    ("permanent", WorkerReadmitted): "failed",
+    ("stopped", WorkerRegistered): "alive",
+}
+
+TASK: dict[tuple[TaskStatus, type[Event]], TaskStatus] = {
+    ("queued", TaskAssigned): "assigned",
+    ("queued", TaskCompleted): "final",
+    ("assigned", TaskStarted): "running",
+    ("assigned", TaskAttemptFinished): "finished",
+    ("assigned", TaskReturned): "returned",
+    ("assigned", TaskRequeued): "queued",
+    ("assigned", TaskCompleted): "final",
+    ("running", TaskAttemptFinished): "finished",
+    ("running", TaskReturned): "returned",
+    ("running", TaskRequeued): "queued",
+    ("running", TaskCompleted): "final",
+    ("finished", TaskRequeued): "queued",
+    ("finished", TaskCompleted): "final",
+    ("returned", TaskRequeued): "queued",
+    ("returned", TaskCompleted): "final",
+}
+
+ATTEMPT: dict[tuple[AttemptStatus | None, type[Event]], AttemptStatus | None] = {
+    (None, WorkerRecoveryScheduled): "scheduled",
+    ("scheduled", WorkerRecoveryStarted): "started",
+    ("scheduled", WorkerRecoverySuperseded): None,
+    ("started", WorkerRecoveryProbed): "probed",
+    ("started", WorkerRecoveryFailed): None,
+    ("started", WorkerRecoverySuperseded): None,
+    ("probed", WorkerRecoverySucceeded): None,
+    ("probed", WorkerRecoveryFailed): None,
+    ("probed", WorkerRecoverySuperseded): None,
+}
