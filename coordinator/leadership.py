@@ -63,6 +63,9 @@ class Leadership:
         state = consumer.state
         return LeadershipStatus(consumer.leading, state.term, state.events_sequence, 0 if consumer.caught_up else 1)
 
+    def open_runs(self) -> list[str]:
+        return [] if self._consumer is None else list(self._consumer.state.runs)
+
     async def run(self) -> None:
         events = await self._log.reader()
         heartbeats = await HeartbeatReader.start(self._bus, self._streams)

@@ -1,5 +1,6 @@
 """What all events share."""
 
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -8,6 +9,9 @@ from events.identity import Id
 
 Text = Annotated[str, Meta(max_length=32_768)]
 """Prose and captured output inside an event. Whatever may be longer is cut by its writer, with a marker."""
+
+Moment = Annotated[datetime, Meta(tz=True)]
+"""With its timezone: one without could be compared with nothing."""
 
 Number = Annotated[int, Meta(ge=1)]
 Sequence = Annotated[int, Meta(ge=0)]

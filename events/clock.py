@@ -57,7 +57,7 @@ class ClusterClock:
             self._window_ends = here + self._window_s
         elif self._offset_current is None or offset > self._offset_current:
             self._offset_current = offset
-        self._latest = max(self._latest, stored_at)
+        self._latest = max(self._latest, quantised(stored_at))
 
     @property
     def synchronised(self) -> bool:

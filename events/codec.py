@@ -53,10 +53,17 @@ def decode(sequence: int, time: float, subject: str, payload: bytes, headers: Ma
             envelope = upcast(peek.event.kind, peek.version, payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return Recorded(sequence, time, subject, None, synthetic, _explain(payload, error), payload)
-    if not subject.endswith(envelope.event.tail()):
+    if not _belongs(envelope.event.tail(), subject):
         problem = f"event {envelope.event.name!r} does not belong on subject {subject!r}"
         return Recorded(sequence, time, subject, None, synthetic, problem, payload)
     return Recorded(sequence, time, subject, envelope, synthetic)
+
+
+def _belongs(tail: str, subject: str) -> bool:
+    """Exactly: a subject that only ends like the event's own may be one where its writer is allowed to write, and the
+    event one that it is not."""
+    _namespace, _, rest = subject.partition(".")
+    return rest == f"event.{tail}" or subject == tail
 
 
 def _at_current_version(envelope: Envelope, payload: bytes) -> Envelope:

@@ -1,11 +1,10 @@
 """What is written around every event, and what a reader gets back."""
 
-from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from events.base import Event, Sequence
+from events.base import Event, Moment, Sequence
 from events.kinds import AnyEvent
 
 SYNTHETIC_HEADER = "Resurgam-Synthetic"
@@ -18,7 +17,7 @@ class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     as_of_events: Sequence
     as_of_heartbeats: Sequence
-    decided_at: datetime
+    decided_at: Moment
     rules_version: Annotated[int, Meta(ge=1)]
     rule: str
     index: Sequence = 0
@@ -34,7 +33,7 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     id: Annotated[str, Meta(min_length=8, max_length=128)]
-    time: datetime
+    time: Moment
     source: Annotated[str, Meta(max_length=128)]
     event: AnyEvent
     version: Annotated[int, Meta(ge=1)] = 1

@@ -56,7 +56,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         beats = self.heartbeat_interval * 3
-        if beats > self.suspect_after:
+        if beats > self.suspect_after * (1 + 1e-9):
             # Two lost beats in a row are an ordinary day of a network.
             raise ValueError(
                 f"heartbeat_interval {self.heartbeat_interval:g} s is too long for suspect_after "

@@ -118,7 +118,9 @@ class RawReader:
         if self._filters:
             config["filter_subjects"] = self._filters
         answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config})
-        self._pending = _num_pending(answer)
+        if self._consumer_sequence == 0:
+            # Deliveries may overtake this answer; then they know better how much is left.
+            self._pending = _num_pending(answer)
         self.caught_up = not self._buffer and self._pending == 0
         self._last_heard = asyncio.get_running_loop().time()
 

@@ -1,11 +1,10 @@
 """The system as a whole: leadership, policy, runs, incidents, and the log's own health."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from events.base import Number, Sequence, SystemEvent, Text
+from events.base import Moment, Number, Sequence, SystemEvent, Text
 from events.identity import Id
 from events.policy import Policy
 
@@ -104,4 +103,4 @@ class ProjectionRebuilt(SystemEvent, tag="system.projection_rebuilt", frozen=Tru
     path: Text
     reason: Text
     through: Sequence
-    started_at: datetime
+    started_at: Moment

@@ -56,7 +56,7 @@ class TaskAssigned(AddressedTaskEvent, tag="task.assigned", frozen=True, kw_only
 
 
 class TaskRevoked(AddressedTaskEvent, tag="task.revoked", frozen=True, kw_only=True):
-    """The worker must stop this attempt, or not begin it, and report it as cancelled."""
+    """The worker must stop this attempt and report it as cancelled; if it has not begun, hand it back."""
 
     incarnation: Sequence
     attempt: Number

@@ -1,11 +1,10 @@
 """The life of a worker, and of the attempts to bring it back."""
 
-from datetime import datetime
 from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from events.base import Number, Sequence, Text, WorkerEvent
+from events.base import Moment, Number, Sequence, Text, WorkerEvent
 from events.identity import Id
 
 FailureReason = Literal["worker_exit", "worker_hung", "silence", "no_first_heartbeat", "synthetic", "unknown"]
@@ -58,7 +57,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     heartbeat_sequence: Sequence = 0
     """In the stream HEARTBEATS; 0: none was seen in this incarnation."""
-    last_seen: datetime | None = None
+    last_seen: Moment | None = None
     silence_s: float | None = None
     threshold_s: float | None = None
     event_sequence: Sequence = 0
@@ -112,7 +111,7 @@ class WorkerRecoveryScheduled(WorkerEvent, tag="worker.recovery_scheduled", froz
     """The incarnation that failed."""
     attempt: Number
     strategy: Strategy
-    not_before: datetime
+    not_before: Moment
 
 
 class WorkerRecoveryStarted(WorkerEvent, tag="worker.recovery_started", frozen=True, kw_only=True):
@@ -121,7 +120,7 @@ class WorkerRecoveryStarted(WorkerEvent, tag="worker.recovery_started", frozen=T
     incarnation: Sequence
     attempt: Number
     strategy: Strategy
-    deadline: datetime
+    deadline: Moment
 
 
 class WorkerRecoveryProbed(WorkerEvent, tag="worker.recovery_probed", frozen=True, kw_only=True):
@@ -171,7 +170,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     incarnation: Sequence
     beat: Sequence
     """Counts from 1 within an incarnation."""
-    sent_at: datetime
+    sent_at: Moment
     running: tuple[str, ...] = ()
     """Ids of the tasks that run now, at most the worker's slots."""
     queued: Sequence = 0

@@ -33,7 +33,7 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
         owed_to_orphans(state) if state.policy.auto_recovery else (),
         owed_to_system(state, now),
         owed_to_settle(state),
-        owed_assignments(state),
+        owed_assignments(state, now),
     )
 
 

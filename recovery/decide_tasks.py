@@ -14,6 +14,7 @@ from events.task import (
 )
 from recovery.decisions import Decision, infrastructure_retries, verdict_retries
 from recovery.entities import Task
+from recovery.indexes import orphaned
 from recovery.placement import Placement
 from recovery.queue import Requirement
 from recovery.state import State
@@ -51,6 +52,8 @@ def settlement(state: State, task: Task) -> Decision:
         return _after_result(state, task, task.result.outcome)
     if task.status == "queued":
         return _completed(task, "cancelled", "cancelled before it ran", "cancelled while it waited")
+    if orphaned(state, task):
+        return _completed(task, "cancelled", "cancelled; its worker had failed", "cancelled orphan")
     assert task.worker_id is not None
     event = TaskRevoked(
         task_id=task.task_id,
@@ -63,7 +66,7 @@ def settlement(state: State, task: Task) -> Decision:
 
 
 def _after_result(state: State, task: Task, outcome: Outcome) -> Decision:
-    if task.cancel_requested and outcome == "cancelled":
+    if task.cancel_requested and outcome in ("cancelled", "fenced"):
         return _completed(task, "cancelled", "cancelled while it ran", "cancelled while it ran")
     if outcome in GOOD:
         return _completed(task, VERDICT[outcome], "", "attempt delivered a verdict")
@@ -83,9 +86,7 @@ def owed_to_orphans(state: State) -> Iterator[Decision]:
     """For every task whose worker's incarnation is over. They are requeued at once, whatever becomes of the worker."""
     for task_id in state.orphaned:
         task = state.tasks[task_id]
-        if task.cancel_requested:
-            yield _completed(task, "cancelled", "cancelled; its worker had failed", "cancelled orphan")
-        elif task.status == "assigned":
+        if task.status == "assigned":
             yield _requeued(task, "worker_failed", "none", "worker failed before it started")
         else:
             yield _charge_infrastructure(state, task, "worker_failed", "its worker failed under it")
@@ -123,11 +124,11 @@ def _completed(task: Task, verdict: Verdict, message: str, rule: str) -> Decisio
     return Decision(event, rule, task.event_id, task.run_id)
 
 
-def owed_assignments(state: State) -> Iterator[Decision]:
+def owed_assignments(state: State, now: float) -> Iterator[Decision]:
     """Waiting tasks to workers with room, in the queue's order, round the workers."""
     if not state.available or not state.waiting:
         return
-    placement = Placement(state)
+    placement = Placement(state, now)
     blocked: set[Requirement] = set()
     for task in state.waiting.in_order(blocked):
         if placement.exhausted:

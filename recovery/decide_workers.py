@@ -27,25 +27,40 @@ from recovery.state import State
 
 def owed_to_workers(state: State, now: float) -> Iterator[Decision]:
     for worker_id in state.timers.due(now):
-        worker = state.workers[worker_id]
-        decision = judgement(state, worker, now)
-        if decision is None and state.policy.auto_recovery:
-            decision = next_step(state, worker, now)
+        decision = owed_to_worker(state, state.workers[worker_id], now)
         if decision is not None:
             yield decision
 
 
+def owed_to_worker(state: State, worker: Worker, now: float) -> Decision | None:
+    """At most one step a cycle; judgement comes first."""
+    decision = judgement(state, worker, now)
+    if decision is not None:
+        return decision
+    if state.policy.auto_recovery:
+        return next_step(state, worker, now)
+    if worker.attempt is not None:
+        # Left open it would keep a worker that is back from its work.
+        return _superseded(worker, worker.attempt, "automatic recovery was switched off")
+    return None
+
+
 def judgement(state: State, worker: Worker, now: float) -> Decision | None:
-    """Whether a worker is suspect, heard again, or failed. At most one step a cycle."""
+    """Whether a worker is suspect, heard again, or failed."""
     if worker.status == "exited":
         evidence = Evidence(event_sequence=worker.exit_sequence)
         return _failed(worker, worker.exit_reason, evidence, worker.exit_message, "exit reported by the supervisor")
     if worker.status not in LIVE or now < silent_until(state, worker):
         return None
     beat = state.last_beat(worker)
+    policy = state.policy
+    newer = state.newer_beat(worker)
+    if newer is not None:
+        evidence = _silence(newer.time, max(0.0, now - newer.time), policy.failed_after, newer.sequence)
+        message = f"its incarnation {newer.incarnation} beats, and has not registered"
+        return _failed(worker, "silence", evidence, message, "registration of a newer incarnation missing")
     last_seen = worker.registered_at if beat is None else beat.time
     silence = max(0.0, now - last_seen)
-    policy = state.policy
     if beat is None:
         evidence = _silence(worker.registered_at, silence, policy.first_heartbeat_timeout, 0)
         message = f"no heartbeat within {policy.first_heartbeat_timeout:g} s of its registration"
@@ -59,9 +74,10 @@ def judgement(state: State, worker: Worker, now: float) -> Decision | None:
             return Decision(event, "suspect was heard again", worker.event_id)
         message = f"no heartbeat for {silence:.1f} s"
         return _failed(worker, "silence", evidence, message, "silence beyond failed_after")
-    evidence = _silence(last_seen, silence, policy.suspect_after, beat.sequence)
     if worker.status == "draining":
+        evidence = _silence(last_seen, silence, policy.failed_after, beat.sequence)
         return _failed(worker, "silence", evidence, f"no heartbeat for {silence:.1f} s", "silence while draining")
+    evidence = _silence(last_seen, silence, policy.suspect_after, beat.sequence)
     suspected = WorkerSuspected(worker_id=worker.worker_id, incarnation=worker.incarnation, evidence=evidence)
     return Decision(suspected, "silence beyond suspect_after", worker.event_id)
 
@@ -95,10 +111,10 @@ def next_step(state: State, worker: Worker, now: float) -> Decision | None:
             return _superseded(worker, attempt, "it came back by itself before the attempt began")
         return _started(state, worker, attempt, now) if now >= attempt.not_before else None
     if worker.status == "failed":
-        if attempt.status == "probed" or worker.failed_incarnation != attempt.incarnation:
-            return _attempt_failed(worker, attempt, f"it came back and failed again: {worker.failure_reason}")
         if attempt.error:
             return _attempt_failed(worker, attempt, attempt.error)
+        if attempt.status == "probed" or worker.failed_incarnation != attempt.incarnation:
+            return _attempt_failed(worker, attempt, f"it came back and failed again: {worker.failure_reason}")
         if now >= attempt.deadline:
             return _attempt_failed(worker, attempt, f"it did not register again ({attempt.strategy})")
         return None
@@ -106,7 +122,11 @@ def next_step(state: State, worker: Worker, now: float) -> Decision | None:
 
 
 def _verification(state: State, worker: Worker, attempt: Attempt, now: float) -> Decision | None:
-    """The worker has registered as a new incarnation: does it beat, and does it answer?"""
+    """The worker has registered as a new incarnation: does it beat, and does it answer?
+
+    One that never beats is failed by judgement. One that beats and does not answer cannot hear its orders either: it
+    is failed here, and the attempt with it.
+    """
     if attempt.status == "started" and state.last_beat(worker) is not None:
         event = WorkerRecoveryProbed(worker_id=worker.worker_id, incarnation=worker.incarnation, attempt=attempt.number)
         return about(worker, event, "new incarnation beats: verify")
@@ -119,18 +139,18 @@ def _verification(state: State, worker: Worker, attempt: Attempt, now: float) ->
             duration_s=max(0.0, round(now - worker.failed_at, 6)),
         )
         return about(worker, succeeded, "new incarnation registered, beats and answered")
-    if now >= attempt.deadline:
-        missing = "did not answer the probe" if attempt.status == "probed" else "sent no heartbeat"
-        return _attempt_failed(worker, attempt, f"it registered again but {missing}")
+    if attempt.status == "probed" and now >= attempt.deadline:
+        evidence = Evidence(heartbeat_sequence=state.beats[worker.worker_id].sequence)
+        message = "it registered again and beats, but did not answer the probe"
+        return _failed(worker, "unknown", evidence, message, "new incarnation does not answer")
     return None
 
 
 def _new_attempt(state: State, worker: Worker, now: float) -> Decision:
     policy = state.policy
-    stable = worker.recovered_at > 0.0 and worker.failed_at - worker.recovered_at >= policy.attempts_reset_after
     horizon = now - policy.recovery_attempts_window
-    failures = 0 if stable else sum(at > horizon for at in worker.attempts_failed)
-    recent = 0 if stable else sum(at > horizon for at in worker.attempts_ended)
+    failures = sum(at > horizon for at in worker.attempts_failed)
+    recent = sum(at > horizon for at in worker.attempts_ended)
     if failures >= policy.max_recovery_attempts:
         event = WorkerPermanentlyFailed(
             worker_id=worker.worker_id,

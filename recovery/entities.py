@@ -33,7 +33,7 @@ class Attempt:
     answered: bool = False
     """The probe was answered."""
     error: str = ""
-    """What the supervisor said of a new agent that ended before it could register."""
+    """What ended it before its deadline: a new agent died before it could register, or failed again after it had."""
 
 
 @dataclass(slots=True)
@@ -69,6 +69,7 @@ class Worker:
     attempts_ended: list[float] = field(default_factory=list)
     """When attempts ended, whatever their end, within the policy's window."""
     recovered_at: float = 0.0
+    """When an attempt last succeeded; 0.0 once it has failed again."""
 
 
 class Result(NamedTuple):

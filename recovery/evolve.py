@@ -52,5 +52,5 @@ def observe(state: State, recorded: RecordedHeartbeat) -> None:
         return
     state.beats[heartbeat.worker_id] = Beat(heartbeat.incarnation, recorded.time, recorded.sequence)
     worker = state.workers.get(heartbeat.worker_id)
-    if worker is not None and worker.incarnation == heartbeat.incarnation:
+    if worker is not None and worker.incarnation <= heartbeat.incarnation:
         index_worker(state, worker)

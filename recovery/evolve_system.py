@@ -75,7 +75,11 @@ def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStar
 
 def recovery_completed(state: State, recorded: Recorded, event: SystemRecoveryCompleted) -> bool:
     del recorded
-    return state.incidents.pop(event.incident_kind, None) is not None
+    incident = state.incidents.get(event.incident_kind)
+    if incident is None or incident.incident_id != event.incident_id:
+        return False
+    del state.incidents[event.incident_kind]
+    return True
 
 
 def event_parked(state: State, recorded: Recorded, event: EventParked) -> bool:

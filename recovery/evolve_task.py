@@ -78,6 +78,9 @@ def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
     task = state.tasks.get(event.task_id)
     if task is None or task.status != "queued" or event.attempt <= task.attempt:
         return False
+    worker = state.workers.get(event.worker_id)
+    if worker is None or event.incarnation > worker.incarnation:
+        return False  # no leader can have meant an incarnation that does not exist yet
     _change(state, task, TASK["queued", TaskAssigned], recorded)
     task.attempt = event.attempt
     task.worker_id = event.worker_id

@@ -74,6 +74,11 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
         index_availability(state, worker, was=level)
         worker.status = worker_before
     status = WORKER[worker.status, WorkerRegistered]
+    if worker.attempt is not None:
+        # Another incarnation than the one that was probed: it has to prove itself anew.
+        attempt_status = ATTEMPT.get((worker.attempt.status, WorkerRegistered))
+        worker.attempt.status = attempt_status or worker.attempt.status
+        worker.attempt.answered = False
     worker.incarnation = recorded.sequence
     worker.ordinal += 1
     worker.slots = event.slots
@@ -115,8 +120,15 @@ def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
     worker.exit_reason = "worker_hung" if event.hung else "worker_exit"
     worker.exit_sequence = recorded.sequence
     worker.exit_message = _how_it_exited(event)
+    _note_end(worker)
     index_worker(state, worker)
     return True
+
+
+def _note_end(worker: Worker) -> None:
+    """One that is excluded stays so, however it ends. Re-admitted, it has to be brought back."""
+    if worker.status == "permanent":
+        worker.failed_incarnation = worker.incarnation
 
 
 def _exited_unregistered(state: State, event: WorkerExited) -> bool:
@@ -141,6 +153,12 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
     worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerFailed)
     if worker is None:
         return False
+    if worker.recovered_at and recorded.time - worker.recovered_at >= state.policy.attempts_reset_after:
+        worker.attempts_failed = []
+        worker.attempts_ended = []
+    worker.recovered_at = 0.0
+    if worker.attempt is not None and worker.attempt.status != "scheduled":
+        worker.attempt.error = f"it came back and failed again: {event.message or event.reason}"
     worker.failed_incarnation = worker.incarnation
     worker.failed_at = recorded.time
     worker.failure_reason = event.reason
@@ -163,6 +181,8 @@ def _simple(state: State, recorded: Recorded, event: WorkerSuspicionRefuted | Wo
     worker = _transition(state, recorded, event.worker_id, event.incarnation, type(event))
     if worker is None:
         return False
+    if isinstance(event, WorkerStopped):
+        _note_end(worker)
     index_worker(state, worker)
     return True
 
@@ -230,6 +250,8 @@ def probed(state: State, recorded: Recorded, event: WorkerRecoveryProbed) -> boo
     assert worker.attempt is not None
     worker.attempt.status = "probed"
     worker.attempt.event_id = recorded.id
+    # However late the worker came, it has time to answer.
+    worker.attempt.deadline = max(worker.attempt.deadline, recorded.time + state.policy.failed_after)
     index_worker(state, worker)
     return True
 

@@ -1,6 +1,6 @@
 """Keeping the indexes true after a change: what each entity owes, and when."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from recovery.entities import Attempt, Task, Worker
 from recovery.lifecycle import LIVE
@@ -24,10 +24,10 @@ def owes_at(state: State, worker: Worker) -> float:
         return min(silence, _attempt_owes_at(state, worker, attempt))
     if status == "exited":
         return AT_ONCE
-    if not state.policy.auto_recovery:
-        return NEVER
     if attempt is None:
-        return AT_ONCE if status == "failed" else NEVER
+        return AT_ONCE if status == "failed" and state.policy.auto_recovery else NEVER
+    if not state.policy.auto_recovery:
+        return AT_ONCE
     if status != "failed" or attempt.status == "probed":
         return AT_ONCE
     if attempt.status == "scheduled":
@@ -39,6 +39,9 @@ def owes_at(state: State, worker: Worker) -> float:
 def silent_until(state: State, worker: Worker) -> float:
     """When the present silence of a live worker becomes suspicious or fatal; `AT_ONCE` if a suspect was heard."""
     policy = state.policy
+    newer = state.newer_beat(worker)
+    if newer is not None:
+        return max(newer.time, state.elected_at) + policy.failed_after
     beat = state.last_beat(worker)
     if beat is None:
         since = max(worker.registered_at, state.elected_at)
@@ -54,12 +57,10 @@ def silent_until(state: State, worker: Worker) -> float:
 
 def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:
     """For a worker that is live again while an attempt to bring it back is open."""
-    if not state.policy.auto_recovery:
-        return NEVER
-    if attempt.status == "scheduled":
+    if not state.policy.auto_recovery or attempt.status == "scheduled":
         return AT_ONCE
     if attempt.status == "started":
-        return AT_ONCE if state.last_beat(worker) is not None else attempt.deadline
+        return AT_ONCE if state.last_beat(worker) is not None else NEVER
     return AT_ONCE if attempt.answered else attempt.deadline
 
 
@@ -69,6 +70,8 @@ def index_availability(state: State, worker: Worker, *, was: int | None) -> None
     if was is not None and was != level:
         _leave_level(state, worker, was)
     if level is not None:
+        if was != level and worker.labels:
+            state.available_labels.setdefault(level, Counter()).update(worker.labels.items())
         workers = state.available.setdefault(level, OrderedDict())
         # At the end even if it was here: work goes round.
         workers[worker.worker_id] = worker
@@ -83,6 +86,14 @@ def _leave_level(state: State, worker: Worker, level: int) -> None:
         workers.pop(worker.worker_id, None)
         if not workers:
             del state.available[level]
+    if worker.labels:
+        labels = state.available_labels[level]
+        labels.subtract(worker.labels.items())
+        for label in worker.labels.items():
+            if not labels[label]:
+                del labels[label]
+        if not labels:
+            del state.available_labels[level]
 
 
 def load_level(worker: Worker) -> int | None:
@@ -103,15 +114,17 @@ def orphaned(state: State, task: Task) -> bool:
 def index_task(state: State, task: Task) -> None:
     """Files the task under what is owed to it. To be called after every change of it, or of its worker's standing."""
     task_id = task.task_id
-    if orphaned(state, task):
+    orphan = orphaned(state, task)
+    if orphan and not task.cancel_requested:
         state.orphaned[task_id] = None
         state.unsettled.pop(task_id, None)
         return
     state.orphaned.pop(task_id, None)
-    owed = (
-        task.status in ("finished", "returned")
-        or (task.cancel_requested and task.status == "queued")
-        or (task.cancel_requested and task.status in ("assigned", "running") and not task.revoked)
+    owed = task.status in ("finished", "returned") or (
+        task.cancel_requested
+        and (
+            task.status == "queued" or orphan or (task.status in ("assigned", "running") and not task.revoked)
+        )
     )
     if owed:
         state.unsettled[task_id] = None

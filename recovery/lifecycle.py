@@ -67,7 +67,8 @@ WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("failed", WorkerStopped): "stopped",
     ("failed", WorkerPermanentlyFailed): "permanent",
     ("permanent", WorkerRegistered): "permanent",
-    ("permanent", WorkerStopped): "stopped",
+    ("permanent", WorkerStopped): "permanent",
+    ("permanent", WorkerExited): "permanent",
     ("permanent", WorkerReadmitted): "failed",
     ("stopped", WorkerRegistered): "alive",
 }
@@ -97,6 +98,7 @@ ATTEMPT: dict[tuple[AttemptStatus | None, type[Event]], AttemptStatus | None] = 
     ("started", WorkerRecoveryProbed): "probed",
     ("started", WorkerRecoveryFailed): None,
     ("started", WorkerRecoverySuperseded): None,
+    ("probed", WorkerRegistered): "started",
     ("probed", WorkerRecoverySucceeded): None,
     ("probed", WorkerRecoveryFailed): None,
     ("probed", WorkerRecoverySuperseded): None,

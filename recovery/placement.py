@@ -7,7 +7,8 @@ from recovery.entities import Task, Worker
 from recovery.state import State
 
 LOOK_MAX = 64
-"""How many workers are looked at for one task before it has to wait: keeps a cycle's cost bounded."""
+"""How many workers are looked at for one task before it has to wait, unless the index of labels says that the search
+is worth its while: keeps the cost of a cycle bounded."""
 
 
 def rounds_ahead(state: State) -> int:
@@ -19,16 +20,18 @@ def rounds_ahead(state: State) -> int:
     """
     if state.seconds_per_task <= 0.0 or state.slots == 0:
         return 0
-    wanted = int(state.policy.ahead / state.seconds_per_task)
+    # Capped before it is an integer: the shortest of run times would make it infinite.
+    wanted = min(state.policy.ahead / state.seconds_per_task, state.policy.tasks_ahead_max)
     share = len(state.waiting) // (2 * state.slots)
-    return min(wanted, share, state.policy.tasks_ahead_max)
+    return min(int(wanted), share)
 
 
 class Placement:
     """Hands out the room of one cycle. Remembers what it gave; the state is only looked at."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, now: float) -> None:
         self._state = state
+        self._heard_after = now - state.policy.suspect_after
         self._level = -1
         self._last_level = rounds_ahead(state)
         self._fresh: Iterator[Worker] = iter(())
@@ -59,7 +62,11 @@ class Placement:
             passed_over: deque[Worker] = deque()
             chosen: Worker | None = None
             second: Worker | None = None
-            for looked_at, worker in enumerate(self._candidates()):
+            looked_at = 0
+            for worker in self._candidates():
+                if not self._trusted(worker):
+                    continue
+                looked_at += 1
                 if not _fits(task, worker):
                     passed_over.append(worker)
                 elif task.attempt > 0 and worker.worker_id == task.worker_id and second is None:
@@ -67,7 +74,7 @@ class Placement:
                 else:
                     chosen = worker
                     break
-                if looked_at >= LOOK_MAX:
+                if looked_at >= LOOK_MAX and (second is not None or not self._promising(task)):
                     break
             if chosen is None:
                 chosen, second = second, None
@@ -83,6 +90,11 @@ class Placement:
             self._next_level()
         return None
 
+    def _promising(self, task: Task) -> bool:
+        """Whether each label that the task requires is somewhere on this level."""
+        labels = self._state.available_labels.get(self._level, {})
+        return all(label in labels for label in task.requires)
+
     def _charge(self, worker: Worker) -> None:
         load = self._load.get(worker.worker_id, len(worker.held)) + 1
         self._load[worker.worker_id] = load
@@ -90,6 +102,12 @@ class Placement:
             self._again.append(worker)
         else:
             self._filled.append(worker)
+
+    def _trusted(self, worker: Worker) -> bool:
+        """Whether it was heard lately. Judgement of the silent may be withheld, after a take-over, say; new work is
+        another matter."""
+        beat = self._state.last_beat(worker)
+        return (worker.registered_at if beat is None else beat.time) >= self._heard_after
 
 
 def _fits(task: Task, worker: Worker) -> bool:

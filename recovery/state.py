@@ -49,11 +49,13 @@ class State:
         """When each worker next owes something."""
         self.waiting = WaitingTasks()
         self.unsettled: OrderedDict[str, None] = OrderedDict()
-        """Tasks about which the leader must decide: reported, returned, cancelled."""
+        """Tasks about which the leader must decide: reported, returned, cancelled (whoever has them)."""
         self.orphaned: OrderedDict[str, None] = OrderedDict()
-        """Tasks whose worker's incarnation is over."""
+        """Tasks whose worker's incarnation is over, and that nobody has cancelled."""
         self.available: dict[int, OrderedDict[str, Worker]] = {}
         """Workers that may get work, by load level: how many full rounds of their slots they hold."""
+        self.available_labels: dict[int, Counter[tuple[str, str]]] = {}
+        """How many of the workers of each level have each label."""
         self.slots = 0
         """Slots of the workers in `available`."""
         self.workers_live = 0
@@ -63,6 +65,12 @@ class State:
         """The last heartbeat of the worker's present incarnation."""
         beat = self.beats.get(worker.worker_id)
         return beat if beat is not None and beat.incarnation == worker.incarnation else None
+
+    def newer_beat(self, worker: Worker) -> Beat | None:
+        """The last heartbeat of an incarnation whose registration has not been read yet: the two streams are read
+        apart. The present incarnation is over, then, and nothing more is heard of it."""
+        beat = self.beats.get(worker.worker_id)
+        return beat if beat is not None and beat.incarnation > worker.incarnation else None
 
     def measured_status(self) -> SystemStatus:
         """What the counts of workers say now, whatever the log said last."""

@@ -1,0 +1,357 @@
+"""The embedded broker: nats-server as a child process that lives and dies with us, and is brought back when it falls.
+
+Its folder holds all that it has: `nats.conf` (written by us), `store/`, `lock`, its log and its pid. The port is chosen
+once, outside the range of ports that the system hands out for outgoing connections (a client that reconnects to such a
+port could be given that very port, and meet itself), and kept for every later start: workers find the broker again.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Self
+
+import structlog
+
+from coordinator.binary import check_version, find_binary
+from coordinator.faults import BrokerFault, UsageFault
+from coordinator.storage import FolderLock, room_in
+from events.bus import PAYLOAD_BYTES_MAX
+
+log = structlog.get_logger(__name__)
+
+Sync = Literal["always", "default"]
+
+HOST = "127.0.0.1"
+PORTS = (10_240, 32_767)
+PORT_TRIES = 5
+READY_S_MAX = 60.0
+"""A large store is read through after a crash before the server answers."""
+
+POLL_S = 0.005
+STOP_S_MAX = 5.0
+HEALTH_EVERY_S = 1.0
+HEALTH_ANSWER_S_MAX = 2.0
+UNHEALTHY_MAX = 5
+"""So many checks in a row must fail: a slow disk is no reason to throw everybody out."""
+
+RESTARTS_AT_ONCE = 3
+RESTART_PAUSE_S = 0.1
+RESTART_PAUSE_S_MAX = 10.0
+RESTARTS_FORGOTTEN_AFTER_S = 60.0
+TETHER = Path(__file__).with_name("tether.py")
+
+
+class EmbeddedBroker:
+    """One nats-server over one folder.
+
+    Start it from a thread that lives as long as the process (the main thread): the child dies with that thread.
+    `async with` starts it, keeps it up, and stops it; otherwise run `supervise` beside your own work.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sync: Sync = "always",
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.sync: Sync = sync
+        self.restarts = 0
+        self.room = 0
+        """Bytes that all streams together may take; known after `start`."""
+        self._port_wanted = port
+        self._port: int | None = None
+        self._environment = environment
+        self._binary = Path()
+        self._lock = FolderLock(self.folder)
+        self._changing = asyncio.Lock()
+        self._process: asyncio.subprocess.Process | None = None
+        self._monitor: tuple[str, int] = (HOST, 0)
+        self._stopping = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        assert self._port is not None, "the broker has not been started"
+        return f"nats://{HOST}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the nats-server that runs now."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        self._keeper = asyncio.create_task(self.supervise(), name="broker supervisor")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Returns when clients can connect and JetStream answers.
+
+        Raises:
+            UsageFault: no usable nats-server, the folder is held by another process, the port is taken, no room.
+            BrokerFault: the server does not come up; the message holds what it said last.
+        """
+        self._stopping.clear()
+        try:
+            (self.folder / "ports").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageFault(
+                f"the folder {self.folder} cannot be made ({error.strerror}); give another --state-dir"
+            ) from error
+        self._binary = find_binary(self._environment)
+        version = await check_version(self._binary)
+        await asyncio.to_thread(self._lock.acquire)
+        try:
+            self.room = await asyncio.to_thread(room_in, self.folder)
+            async with self._changing:
+                await self._start_on_some_port()
+        except BaseException:
+            self._lock.release()
+            raise
+        log.info("broker_started", url=self.url, version=version, folder=str(self.folder), sync=self.sync)
+
+    async def _start_on_some_port(self) -> None:
+        if self._port_wanted is not None:
+            if not _is_free(self._port_wanted):
+                raise UsageFault(f"port {self._port_wanted} on {HOST} is taken; give the broker another one")
+            return await self._launch(self._port_wanted)
+        remembered = self._read_configuration().get("port")
+        candidates = [random.randint(*PORTS) for _ in range(PORT_TRIES)]  # noqa: S311
+        if isinstance(remembered, int):
+            candidates.insert(0, remembered)
+        refused: BrokerFault | None = None
+        for port in filter(_is_free, candidates):
+            try:
+                return await self._launch(port)
+            except BrokerFault as fault:
+                if "address already in use" not in str(fault):
+                    raise
+                refused = fault
+        raise refused or BrokerFault(f"none of the ports {candidates} on {HOST} is free; try again")
+
+    async def supervise(self) -> None:
+        """Brings the server back, on its port, whenever it dies or stays unhealthy. Returns after `stop`."""
+        loop = asyncio.get_running_loop()
+        recent: list[float] = []
+        while not self._stopping.is_set():
+            reason = await self._trouble()
+            if self._stopping.is_set():
+                return
+            recent = [at for at in recent if loop.time() - at < RESTARTS_FORGOTTEN_AFTER_S]
+            pause = _restart_pause_s(len(recent))
+            recent.append(loop.time())
+            log.warning("broker_down", reason=reason, restart_in_s=pause)
+            await asyncio.sleep(pause)
+            async with self._changing:
+                if self._stopping.is_set():
+                    return
+                await self._end_process(signal.SIGKILL)
+                assert self._port is not None
+                try:
+                    await self._launch(self._port)
+                except (BrokerFault, OSError) as error:
+                    log.error("broker_restart_failed", error=str(error))
+                    continue
+            self.restarts += 1
+            log.info("broker_restarted", url=self.url, took_s=round(loop.time() - recent[-1], 3))
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        async with self._changing:
+            await self._end_process(signal.SIGTERM)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+            self._keeper = None
+        self._lock.release()
+
+    async def _trouble(self) -> str:
+        """Returns, with a reason, when the running server must be replaced."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return "it is not running"
+        ended = asyncio.create_task(process.wait())
+        unhealthy = 0
+        try:
+            while True:
+                await asyncio.wait({ended}, timeout=HEALTH_EVERY_S)
+                if ended.done():
+                    return f"it ended with code {ended.result()}"
+                problem = await _health(*self._monitor)
+                unhealthy = 0 if problem is None else unhealthy + 1
+                if unhealthy >= UNHEALTHY_MAX:
+                    return f"unhealthy {unhealthy} times in a row: {problem}"
+        finally:
+            ended.cancel()
+
+    async def _launch(self, port: int) -> None:
+        for stale in (self.folder / "ports").iterdir():
+            stale.unlink(missing_ok=True)
+        configuration = self._write_configuration(port)
+        command = [str(self._binary), "-c", str(configuration)]
+        with (self.folder / "nats.err").open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-I", "-S", str(TETHER), str(int(signal.SIGKILL)), str(os.getpid())),
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                # Ctrl-C in the terminal is for us; the broker goes last.
+                start_new_session=True,
+                pass_fds=(self._lock.fd,),
+            )
+        try:
+            self._monitor = await self._ready(self._process)
+        except BaseException:
+            await self._end_process(signal.SIGKILL)
+            raise
+        self._port = port
+
+    async def _ready(self, process: asyncio.subprocess.Process) -> tuple[str, int]:
+        """Waits for clients' port, then for JetStream; returns where its health can be asked."""
+        ports = self.folder / "ports" / f"nats-server_{process.pid}.ports"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_S_MAX
+        problem: str | None = "it has not said its ports"
+        while loop.time() < deadline:
+            if process.returncode is not None:
+                raise BrokerFault(f"nats-server ended at once with code {process.returncode}: {self._last_words()}")
+            monitor = _monitor_in(ports)
+            if monitor is not None:
+                problem = await _health(*monitor)
+                if problem is None:
+                    return monitor
+            await asyncio.sleep(POLL_S)
+        raise BrokerFault(
+            f"nats-server is not ready after {READY_S_MAX:g} s ({problem}): see {self.folder / 'nats.log'}"
+        )
+
+    async def _end_process(self, first: signal.Signals) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        for number in (first, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            try:
+                async with asyncio.timeout(STOP_S_MAX):
+                    await process.wait()
+            except TimeoutError:
+                continue
+            return
+
+    def _write_configuration(self, port: int) -> Path:
+        previous = self._read_configuration().get("jetstream", {}).get("max_file_store", 0)
+        jetstream: dict[str, Any] = {
+            "store_dir": str(self.folder / "store"),
+            # Never less than before: the server refuses to load streams whose limits have no room.
+            "max_file_store": max(self.room, previous if isinstance(previous, int) else 0),
+            "max_memory_store": 256 * 1024 * 1024,  # consumers without acknowledgements live there
+        }
+        if self.sync == "always":
+            jetstream["sync_interval"] = "always"
+        configuration = {
+            "server_name": f"resurgam-{port}",
+            "host": HOST,
+            "port": port,
+            "http": f"{HOST}:-1",
+            "ports_file_dir": str(self.folder / "ports"),
+            "pid_file": str(self.folder / "nats.pid"),
+            "log_file": str(self.folder / "nats.log"),
+            "log_size_limit": 10 * 1024 * 1024,
+            "logfile_max_num": 3,
+            "max_payload": PAYLOAD_BYTES_MAX,
+            "write_deadline": "10s",
+            "jetstream": jetstream,
+        }
+        path = self.folder / "nats.conf"
+        path.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+    def _read_configuration(self) -> dict[str, Any]:
+        try:
+            found = json.loads((self.folder / "nats.conf").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _last_words(self) -> str:
+        for name in ("nats.log", "nats.err"):
+            lines = _tail(self.folder / name)
+            telling = [line for line in lines if "[FTL]" in line or "[ERR]" in line or name == "nats.err"]
+            if telling:
+                return telling[-1].partition("] ")[2] or telling[-1]
+        return f"it said nothing; see {self.folder}"
+
+
+def _restart_pause_s(recent: int) -> float:
+    """A few restarts a minute come at once; one that keeps falling gets growing pauses."""
+    excess = recent - RESTARTS_AT_ONCE
+    return 0.0 if excess < 0 else min(RESTART_PAUSE_S * 2 ** min(excess, 10), RESTART_PAUSE_S_MAX)
+
+
+def _tail(path: Path, bytes_max: int = 4096) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, _size(file) - bytes_max))
+            return file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _size(file: IO[bytes]) -> int:
+    return file.seek(0, os.SEEK_END)
+
+
+def _monitor_in(path: Path) -> tuple[str, int] | None:
+    try:
+        host, _, port = json.loads(path.read_text())["monitoring"][0].removeprefix("http://").rpartition(":")
+        return host, int(port)
+    except (OSError, ValueError, KeyError, IndexError):
+        return None  # not there yet, or half written
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+async def _health(host: str, port: int) -> str | None:
+    """None when /healthz says 200: the listeners are open and every stream of JetStream is in order."""
+    writer = None
+    try:
+        async with asyncio.timeout(HEALTH_ANSWER_S_MAX):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            answer = await reader.read()  # HTTP/1.0: the server closes behind its answer
+    except (OSError, TimeoutError) as error:
+        return f"no answer from /healthz ({str(error) or type(error).__name__})"
+    finally:
+        if writer is not None:
+            writer.close()
+    status, _, rest = answer.partition(b"\r\n")
+    if b" 200" in status:
+        return None
+    return rest.rpartition(b"\r\n\r\n")[2].decode("utf-8", "replace")[:300] or "an empty answer"

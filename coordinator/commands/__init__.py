@@ -1,0 +1,1 @@
+"""The commands of `resurgam` that talk to a system, a module each."""

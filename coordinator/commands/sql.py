@@ -1,0 +1,114 @@
+"""`resurgam sql`: questions to the history, over NATS while the system runs, to its file otherwise."""
+
+import asyncio
+import csv
+import enum
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from coordinator.commands.common import STATE_DIR, Namespace, NatsUrl, StateDir, command_app
+from coordinator.faults import Fault, UsageFault
+
+if TYPE_CHECKING:
+    from projections.client import Result
+
+app = command_app()
+
+ROWS_MAX = 10_000
+TIMEOUT_S = 30.0
+
+
+class Form(enum.StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+@app.command()
+def sql(
+    statement: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT; '-' reads it from stdin.")],
+    *,
+    form: Annotated[Form, typer.Option("--format", help="How the answer is written.")] = Form.table,
+    rows_max: Annotated[int, typer.Option("--rows", min=1, help="The most rows that are answered.")] = ROWS_MAX,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the statement may take.")] = TIMEOUT_S,
+    at_least: Annotated[int, typer.Option("--at-least", min=0, help="Wait until the history holds this event.")] = 0,
+    db_path: Annotated[Path | None, typer.Option(help="Ask this file, which no projector may have open.")] = None,
+    nats_url: NatsUrl = None,
+    namespace: Namespace = None,
+    state_dir: StateDir = STATE_DIR,
+) -> None:
+    """Asks the history: worker_recovery_history, task_recovery_history, system_recovery_history, tasks, events, …
+
+    'resurgam sql "SHOW TABLES"' lists them all.
+    """
+    from projections.errors import QueryError
+
+    text = sys.stdin.read() if statement == "-" else statement
+    file = db_path or _file_of_an_ended_system(nats_url, state_dir)
+    try:
+        if file is not None:
+            from projections.client import query_file
+
+            result = query_file(file, text, timeout_s=timeout, rows_max=rows_max)
+        else:
+            result = asyncio.run(_ask(text, nats_url, namespace, state_dir, timeout, rows_max, at_least))
+    except QueryError as error:
+        raise Fault(str(error)) from error
+    typer.echo(_written(result, form), nl=False)
+    if result.truncated:
+        typer.echo(f"cut off after {len(result.rows)} rows; --rows allows more", err=True)
+
+
+def _file_of_an_ended_system(nats_url: str | None, state_dir: Path) -> Path | None:
+    from coordinator.endpoint import is_alive, read_endpoint
+
+    endpoint = read_endpoint(state_dir)
+    if nats_url or os.environ.get("RESURGAM_NATS_URL") or endpoint is None or is_alive(endpoint.pid):
+        return None
+    path = Path(endpoint.db_path)
+    if not path.exists():
+        raise UsageFault(f"the system in {state_dir} has ended, and its history {path} is gone; name it with --db-path")
+    return path
+
+
+async def _ask(
+    text: str,
+    nats_url: str | None,
+    namespace: str | None,
+    state_dir: Path,
+    timeout_s: float,
+    rows_max: int,
+    at_least: int,
+) -> "Result":
+    from coordinator.access import open_system
+    from projections.client import query
+
+    async with open_system(nats_url=nats_url, namespace=namespace, state_dir=state_dir, live_only=True) as system:
+        return await query(system.bus, system.streams, text, timeout_s=timeout_s, rows_max=rows_max, at_least=at_least)
+
+
+def _written(result: "Result", form: Form) -> str:
+    if form is Form.json:
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        return msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n"
+    if form is Form.csv:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(result.columns)
+        writer.writerows(result.rows)
+        return buffer.getvalue()
+    from replay.tables import console, table
+
+    made = table(*result.columns)
+    for row in result.rows:
+        made.add_row(*("" if value is None else str(value) for value in row))
+    out = console()
+    with out.capture() as captured:
+        out.print(made)
+    return captured.get()

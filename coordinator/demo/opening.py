@@ -1,0 +1,91 @@
+"""The first steps: the processes, and work for them."""
+
+import asyncio
+from collections.abc import Sequence
+
+from coordinator.commands.submitting import Order, collected_works, submit
+from coordinator.demo.findings import find
+from coordinator.demo.stage import Stage
+from coordinator.faults import UsageFault
+from events.system import LeaderElected
+from events.task import TaskStarted
+from events.work import PytestWork
+from events.worker import WorkerRegistered
+
+READY_S_MAX = 20.0
+BUSY_S_MAX = 15.0
+
+
+async def start_farm(stage: Stage) -> None:
+    plan, farm = stage.plan, stage.farm
+    collecting = asyncio.create_task(_collected(stage))
+    try:
+        await stage.open_log()
+        await farm.start_coordinator(stage.leader)
+        for worker_id in plan.worker_ids:
+            await farm.start_worker(worker_id)
+        chronicle = stage.chronicle
+        leader = await stage.expect(
+            lambda: find(chronicle.events, LeaderElected), "the election of a leader", READY_S_MAX
+        )
+        stage.show.passed(f"{leader.event.coordinator_id} leads, term {leader.event.term} {at(leader.recorded)}")
+        await stage.expect(
+            lambda: all(find(chronicle.events, WorkerRegistered, worker_id=name) for name in plan.worker_ids) or None,
+            f"the registration of {plan.workers} workers",
+            READY_S_MAX,
+        )
+        stage.show.passed(f"{_few(plan.worker_ids)} have registered, {stage.elapsed_s:.1f} s after the start")
+        stage.works = await collecting
+    finally:
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
+
+
+async def _collected(stage: Stage) -> tuple[PytestWork, ...]:
+    """The part of the suite that fits the run time."""
+    suite = stage.plan.suite
+    works, code, errors = await collected_works(suite.python, suite.cwd, suite.args)
+    if code != 0:
+        said = errors.strip().splitlines() or ["it said nothing"]
+        raise UsageFault(
+            f"pytest, which the example suite needs, did not collect it with {suite.python} (exit code {code}): "
+            f"{said[-1]}"
+        )
+    tests = [work for work in works if isinstance(work, PytestWork)]
+    wanted = max(1, round(len(tests) * stage.plan.share))
+    stage.show.total = len(tests)
+    return tuple(tests[number * len(tests) // wanted] for number in range(wanted))
+
+
+async def hand_in(stage: Stage) -> None:
+    chronicle, plan = stage.chronicle, stage.plan
+    run_id = await submit_suite(stage)
+    await chronicle.read_to_the_end()
+    part = "" if plan.share == 1 else f" of the suite's {stage.show.total}, for a run time of {plan.run_time_s:g} s"
+    stage.ensure(
+        chronicle.submitted == len(stage.works),
+        f"{len(stage.works)} tests were submitted, and the log holds {chronicle.submitted}",
+    )
+    stage.show.passed(f"{chronicle.submitted} tests{part} submitted as run {run_id}")
+    await stage.expect(
+        lambda: all(find(chronicle.events, TaskStarted, worker_id=name) for name in plan.worker_ids) or None,
+        f"a test that starts on each of {plan.workers} workers",
+        BUSY_S_MAX,
+    )
+    stage.show.passed(f"tests run on all {plan.workers} workers")
+
+
+async def submit_suite(stage: Stage) -> str:
+    order = Order(title="the example shop", actor=stage.plan.actor, works=stage.works)
+    run_id, _ = await submit(stage.chronicle.log, order)
+    return run_id
+
+
+def at(*recorded: object) -> str:
+    """Where to find it: `(event 12)`."""
+    sequences = [str(getattr(one, "sequence", "?")) for one in recorded]
+    return f"(event{'s' if len(sequences) > 1 else ''} {', '.join(sequences)})"
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) <= 4 else f"{names[0]} to {names[-1]}"

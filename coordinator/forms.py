@@ -1,0 +1,46 @@
+"""What a setting accepts, in words, read from its type."""
+
+import types
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from events.identity import Id
+from events.policy import Seconds
+
+NAMES = {int: "a whole number", float: "a number", str: "text"}
+EXAMPLES = {"nats_url": "nats://127.0.0.1:4222", "coordinator_id": "coordinator-1"}
+
+
+def accepted_form(form: Any) -> str:
+    """`a number of seconds above 0, up to 31,536,000`, for the type of a field."""
+    if form is bool:
+        return "true or false"
+    if form == Id:
+        return "1 to 64 letters, digits, '_' or '-'"
+    origin = get_origin(form)
+    if origin is Annotated:
+        base, meta = get_args(form)[:2]
+        unit = " of seconds" if form == Seconds else ""
+        return f"{NAMES[base]}{unit}{_bounds(meta)}"
+    if origin is Literal:
+        return " or ".join(repr(value) for value in get_args(form))
+    if origin in (Union, types.UnionType):
+        return accepted_form(next(one for one in get_args(form) if one is not types.NoneType))
+    return NAMES[form]
+
+
+def _bounds(meta: msgspec.Meta) -> str:
+    low = f" above {meta.gt:,g}" if meta.gt is not None else f" from {meta.ge:,}" if meta.ge is not None else ""
+    high = f", up to {meta.le:,}" if meta.le is not None else ""
+    return low + high
+
+
+def example_value(struct: type[msgspec.Struct], key: str) -> str:
+    """The default as TOML, or an example where there is none."""
+    default = next(field.default for field in msgspec.structs.fields(struct) if field.name == key)
+    if default is None:
+        default = EXAMPLES[key]
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    return f'"{default}"' if isinstance(default, str) else str(default)

@@ -1,0 +1,119 @@
+"""HTTP: `/healthz` for whoever supervises us. It is given a function that reports, and knows nothing else."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Generator
+from typing import Literal
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from coordinator.faults import UsageFault
+
+BACKLOG = 128
+STOP_S_MAX = 2
+
+
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a coordinator knows of itself. `sequence` is how far its fold has come, `lag` how much is left to read."""
+
+    coordinator_id: str
+    broker_reachable: bool
+    role: Literal["leader", "standby"]
+    term: int
+    sequence: int
+    lag: int
+    projector_alive: bool
+
+    @property
+    def healthy(self) -> bool:
+        """A standby is healthy; so is a leader that lags behind, which says so in `lag`."""
+        return self.broker_reachable and self.projector_alive
+
+
+class _Healthz(HealthReport, frozen=True, kw_only=True):
+    status: Literal["ok", "failing"]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Takes the port now, so that a taken one is known before anything else has been started.
+
+    Raises:
+        UsageFault: it is taken, or `host` is no address of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise UsageFault(f"--host {host!r} is no address ({error}); use 127.0.0.1, or 0.0.0.0 for all") from error
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise UsageFault(
+            f"HTTP cannot listen on {host}:{port} ({error.strerror}): stop what listens there, or give another --port "
+            f"(0 takes any free one)"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def application(status: Callable[[], HealthReport]) -> Starlette:
+    async def healthz(_: Request) -> Response:
+        report = status()
+        answer = _Healthz(status="ok" if report.healthy else "failing", **msgspec.structs.asdict(report))
+        return _json(answer, 200 if report.healthy else 503)
+
+    async def index(_: Request) -> Response:
+        return _json({"name": "resurgam", "paths": ["/healthz"]}, 200)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/", index)])
+
+
+def _json(content: object, status: int) -> Response:
+    return Response(msgspec.json.encode(content), status, {"cache-control": "no-store"}, media_type="application/json")
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn inside somebody else's event loop: signals are not its business."""
+
+    def __init__(self, status: Callable[[], HealthReport], listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application(status),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=STOP_S_MAX,
+            )
+        )
+        self._listener = listener
+
+    @property
+    def address(self) -> str:
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def run_until_stopped(self) -> None:
+        """Serves until `stop`; closes the listener behind it."""
+        try:
+            await self.serve(sockets=[self._listener])
+        finally:
+            self._listener.close()
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    def close(self) -> None:
+        """Gives the port back, whether it was ever served or not."""
+        self._listener.close()

@@ -1,0 +1,287 @@
+"""The coordinator as a whole: broker, streams, leadership, projector, HTTP; started in this order, stopped in reverse.
+
+`python -m coordinator` runs it for ever; `resurgam run` and `resurgam demo` run it inside their own process.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from coordinator.about import version
+from coordinator.broker import EmbeddedBroker
+from coordinator.children import ChildService
+from coordinator.endpoint import Endpoint, is_alive, read_endpoint, write_endpoint
+from coordinator.faults import BrokerFault, UsageFault
+from coordinator.http import HealthReport, HttpServer, listen
+from coordinator.leadership import Leadership
+from coordinator.settings import Settings
+from coordinator.storage import streams_fitting
+from events.base import Event
+from events.bus import Bus
+from events.errors import BrokerRefused, LogError, Unacknowledged
+from events.identity import as_id
+from events.jetstream import JetStreamLog
+from events.streams import Streams, ensure_streams
+from events.system import CoordinatorStarted, CoordinatorStopped
+from events.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+WRITE_S_MAX = 10.0
+FAREWELL_S_MAX = 2.0
+HTTP_STOP_S_MAX = 3.0
+CATCH_UP_S_MAX = 5.0
+CATCH_UP_PAUSE_S = 0.1
+CANCELLATION_S_MAX = 3.0
+CANCELLATIONS_MAX = 3
+
+
+class CoordinatorService:
+    """One coordinator over one `Settings`. `start`, then `wait` beside your own work, then `stop`, once each."""
+
+    def __init__(self, settings: Settings, *, projector_output: Path | None = None) -> None:
+        self.settings = settings
+        service = settings.service
+        self.coordinator_id = service.coordinator_id or as_id(f"{socket.gethostname()[:48]}-{os.getpid()}")
+        self.broker: EmbeddedBroker | None = None
+        self.streams = Streams(namespace=service.namespace)
+        self._projector_output = projector_output
+        self._bus: Bus | None = None
+        self._log: JetStreamLog | None = None
+        self._leadership: Leadership | None = None
+        self._projector: ChildService | None = None
+        self._http: HttpServer | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failure: BaseException | None = None
+        self._failed = asyncio.Event()
+        self._stopping = False
+        self._announced = False
+
+    @property
+    def nats_url(self) -> str:
+        assert self._bus is not None, "the service has not been started"
+        return self._bus.url
+
+    @property
+    def http_address(self) -> str | None:
+        return None if self._http is None else self._http.address
+
+    @property
+    def log(self) -> JetStreamLog:
+        assert self._log is not None, "the service has not been started"
+        return self._log
+
+    @property
+    def bus(self) -> Bus:
+        assert self._bus is not None, "the service has not been started"
+        return self._bus
+
+    async def start(self) -> None:
+        """Returns when everything has been started; this coordinator may lead by then, or stand by.
+
+        Raises:
+            Fault, LogError: something cannot be started; whatever had been is stopped again.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop("it could not be started")
+            raise
+
+    async def _start(self) -> None:
+        service = self.settings.service
+        state_dir = self.settings.state_dir
+        if self.settings.http:
+            # First of all: a taken port is to be known before a broker has been started.
+            self._http = HttpServer(self.health, listen(service.host, service.port))
+        _make(state_dir)
+        url = service.nats_url
+        if url is None:
+            self.broker = EmbeddedBroker(state_dir / "broker", sync=service.broker_sync)
+            await self.broker.start()
+            self._run("broker", self.broker.supervise())
+            url = self.broker.url
+            self.streams = streams_fitting(service.namespace, self.broker.room)
+        self._bus = await Bus.connect(url, name=f"coordinator/{self.coordinator_id}")
+        await self._ensure_streams()
+        self._log = JetStreamLog(self._bus, self.streams)
+        await self._say(
+            CoordinatorStarted(
+                coordinator_id=self.coordinator_id,
+                host=socket.gethostname()[:255],
+                pid=os.getpid(),
+                version=version(),
+            ),
+            WRITE_S_MAX,
+        )
+        self._announced = True
+        self._leadership = Leadership(self._log, self._bus, self.streams, self.coordinator_id, self.settings.policy)
+        self._run("leadership", self._leadership.run())
+        self._projector = ChildService("projector", self._projector_command(url), output=self._projector_output)
+        self._run("projector", self._projector.run())
+        spawned = asyncio.create_task(self._projector.spawned.wait())
+        await asyncio.wait({spawned, self._tasks["projector"]}, return_when=asyncio.FIRST_COMPLETED)
+        spawned.cancel()
+        if self._http is not None:
+            self._run("http", self._http.run_until_stopped())
+        self._write_endpoint(alive=True)
+
+    async def wait(self) -> None:
+        """Returns never; raises what has ended a part of the service that ought to go on."""
+        await self._failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    def health(self) -> HealthReport:
+        status = self._leadership.status() if self._leadership is not None else None
+        return HealthReport(
+            coordinator_id=self.coordinator_id,
+            broker_reachable=self._bus is not None and self._bus.connected,
+            role="leader" if status is not None and status.leading else "standby",
+            term=0 if status is None else status.term,
+            sequence=0 if status is None else status.sequence,
+            lag=0 if status is None else status.lag,
+            projector_alive=self._projector is not None and self._projector.alive,
+        )
+
+    def open_runs(self) -> list[str]:
+        """The runs that have tasks without a verdict, as far as the log has been folded."""
+        return [] if self._leadership is None else self._leadership.open_runs()
+
+    async def stop(self, reason: str = "asked to stop") -> None:
+        """Everything in order: no more questions, no more decisions, a farewell, the history up to date, the broker."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._http is not None:
+            self._http.stop()
+            await self._ended("http", HTTP_STOP_S_MAX)
+            self._http.close()
+        await self._cancel("leadership")  # it gives the lease back on its way out
+        if self._announced:
+            try:
+                await self._say(CoordinatorStopped(coordinator_id=self.coordinator_id, reason=reason), FAREWELL_S_MAX)
+            except LogError as error:
+                log.warning("farewell_not_recorded", error=str(error))
+        if self._projector is not None:
+            await self._catch_up(self._projector)
+            await self._projector.stop()
+            await self._ended("projector", CATCH_UP_S_MAX)
+        if self._bus is not None:
+            self._write_endpoint(alive=False)
+            await self._bus.close()
+        if self.broker is not None:
+            await self.broker.stop()
+        for name in list(self._tasks):
+            await self._cancel(name)
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks[name] = task
+        task.add_done_callback(self._part_ended)
+
+    def _part_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if self._stopping or self._failed.is_set():
+            if error is not None:
+                log.warning("part_failed_while_stopping", part=task.get_name(), error=str(error))
+            return
+        self._failure = error or RuntimeError(f"the {task.get_name()} ended by itself")
+        self._failed.set()
+
+    async def _ended(self, name: str, within_s: float) -> bool:
+        task = self._tasks.get(name)
+        if task is None:
+            return False
+        await asyncio.wait({task}, timeout=within_s)
+        return task.done()
+
+    async def _cancel(self, name: str) -> None:
+        task = self._tasks.pop(name, None)
+        if task is None:
+            return
+        for _ in range(CANCELLATIONS_MAX):
+            # nats-py swallows a cancellation that meets it while it flushes: once may not be enough.
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCELLATION_S_MAX)
+            if task.done():
+                return
+        log.error("part_does_not_end", part=name)
+
+    async def _say(self, event: Event, patience_s: float) -> None:
+        await Writer(self.log, f"coordinator/{self.coordinator_id}").write(event, patience_s=patience_s)
+
+    async def _catch_up(self, projector: ChildService) -> None:
+        """Lets the history take in the farewell, too: whoever opens the file then finds the whole story."""
+        from projections.client import wait_until
+        from projections.errors import QueryError
+
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CATCH_UP_S_MAX
+        while projector.alive:
+            try:
+                last = await self.log.last_sequence()
+                await wait_until(self.bus, self.streams, last, timeout_s=CATCH_UP_S_MAX)
+            except (QueryError, LogError) as error:
+                # A projector that has only just been started does not answer yet.
+                if loop.time() >= deadline:
+                    log.warning("history_not_caught_up", error=str(error))
+                    return
+            else:
+                return
+            await asyncio.sleep(CATCH_UP_PAUSE_S)
+
+    async def _ensure_streams(self) -> None:
+        try:
+            await ensure_streams(self.bus, self.streams)
+        except BrokerRefused as refused:
+            raise BrokerFault(
+                f"the broker at {self.bus.url} does not take the streams of {self.streams.namespace!r}: "
+                f"{refused.description}; it needs JetStream with room for "
+                f"{(self.streams.events_bytes_max + self.streams.heartbeats_bytes_max) >> 20} MiB in files"
+            ) from refused
+        except Unacknowledged as silence:
+            raise BrokerFault(
+                f"the broker at {self.bus.url} has no JetStream: start it with 'nats-server -js', or give another "
+                f"--nats-url"
+            ) from silence
+
+    def _projector_command(self, url: str) -> list[str]:
+        service = self.settings.service
+        return [
+            *("-m", "projections", "--db-path", str(Path(service.db_path).absolute())),
+            *("--nats-url", url, "--namespace", service.namespace),
+        ]
+
+    def _write_endpoint(self, *, alive: bool) -> None:
+        """Only for our own: a standby in the same folder leaves the file to the coordinator that was first."""
+        service, state_dir = self.settings.service, self.settings.state_dir
+        present = read_endpoint(state_dir)
+        ours = present is not None and present.pid == os.getpid()
+        foreign = present is not None and not ours and is_alive(present.pid)
+        if foreign or (not alive and not ours):
+            return
+        write_endpoint(
+            state_dir,
+            Endpoint(
+                nats_url=self.bus.url,
+                namespace=service.namespace,
+                db_path=str(Path(service.db_path).absolute()),
+                pid=os.getpid() if alive else 0,
+                http=self.http_address if alive else None,
+            ),
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(f"the folder {folder} cannot be made ({error.strerror}); give another --state-dir") from error

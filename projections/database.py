@@ -1,0 +1,265 @@
+"""One open history file: rows and the position in the log, always from the same transaction.
+
+Everything here blocks and belongs into one thread at a time.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import msgspec
+import structlog
+
+from events import codec
+from events.envelope import Recorded
+from events.log import Position
+from projections import mapping, statements
+from projections.errors import ProjectionError, Unreadable, WriteFailed
+from projections.files import connect, is_ours, tells_of_damage
+from projections.tables import (
+    SCHEMA_VERSION,
+    SYSTEM_RECOVERIES,
+    TABLES,
+    TASK_RECOVERIES,
+    TASKS,
+    WORKER_RECOVERIES,
+    WORKERS,
+    Table,
+    create_statements,
+)
+from projections.working_set import WorkingSet
+
+log = structlog.get_logger(__name__)
+
+POISON = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
+"""DuckDB understood the statement and refuses a value in it."""
+
+GAPS_MAX = 100
+
+_GAPS = f"""
+    WITH present AS (SELECT sequence FROM events UNION ALL SELECT sequence FROM parked_events),
+        neighbours AS (SELECT lag(sequence, 1, 0) OVER (ORDER BY sequence) + 1 AS first, sequence - 1 AS last
+            FROM present),
+        reported AS (SELECT (payload->>'$.first')::BIGINT AS first, (payload->>'$.last')::BIGINT AS last
+            FROM events WHERE kind = 'system.log_damaged')
+    SELECT first, last FROM neighbours
+    WHERE first <= last
+        AND NOT EXISTS (FROM reported WHERE reported.first <= neighbours.first AND reported.last >= neighbours.last)
+    ORDER BY first LIMIT {GAPS_MAX}
+"""  # noqa: S608
+
+
+class Database:
+    """Opened by `open`. `outdated` says why the file cannot be continued, though it is ours; None: it can be."""
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.path = path
+        self._connection = connection
+        self._rows = WorkingSet()
+        self.position = Position(0, "")
+        self.outdated: str | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens the file, and makes it where there is none.
+
+        Raises:
+            Refused: it is not ours, or cannot be had now.
+            Unreadable: it is a broken DuckDB file.
+        """
+        connection = connect(path)
+        database = cls(path, connection)
+        try:
+            with _understood():
+                database._adopt()
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _adopt(self) -> None:
+        if not is_ours(self.path, self._connection):
+            self._create()
+        (version,) = self._one("SELECT schema_version FROM position")
+        if version != SCHEMA_VERSION:
+            self.outdated = f"its schema has version {version}, this program's has {SCHEMA_VERSION}"
+        elif different := self._different_table():
+            self.outdated = f"its table {different} is not as this program makes it"
+        elif understood := self._understood_by_now():
+            self.outdated = f"it parked event {understood}, which this program understands"
+        else:
+            self._load()
+
+    def _create(self) -> None:
+        self._connection.execute("BEGIN")
+        for statement in create_statements():
+            self._connection.execute(statement)
+        self._connection.execute("COMMIT")
+
+    def _different_table(self) -> str | None:
+        found: dict[str, dict[str, str]] = {}
+        for table, column, kind in self._connection.execute(
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() "
+            "WHERE database_name = current_database() AND schema_name = 'main' ORDER BY table_name, column_index"
+        ).fetchall():
+            found.setdefault(table, {})[column] = kind
+        return next((table.name for table in TABLES if found.get(table.name) != table.columns), None)
+
+    def _understood_by_now(self) -> int | None:
+        """The first parked message that an older program did not understand and this one does."""
+        found = self._connection.execute(
+            "SELECT sequence, subject, payload FROM parked_events WHERE NOT starts_with(reason, ?) ORDER BY sequence",
+            [mapping.REFUSED],
+        )
+        while parked := found.fetchmany(1000):
+            for sequence, subject, payload in parked:
+                if mapping.understood(codec.decode(sequence, 0.0, subject, payload, None)):
+                    return int(sequence)
+        return None
+
+    def _load(self) -> None:
+        """What a batch builds on, from the tables themselves."""
+        histories = (WORKER_RECOVERIES, TASK_RECOVERIES, SYSTEM_RECOVERIES)
+        highest = ", ".join(f"(SELECT coalesce(max(id), 0) FROM {table.name})" for table in histories)  # noqa: S608
+        last_worker, last_task, last_system = self._one(f"SELECT {highest}")
+        status = self._connection.execute(
+            "SELECT payload->>'$.status' FROM events WHERE kind = 'system.status_changed' "
+            "ORDER BY sequence DESC LIMIT 1"
+        ).fetchone()
+        self._rows = WorkingSet(
+            last_ids=(last_worker, last_task, last_system),
+            system_status=None if status is None else status[0],
+            open_worker_recoveries=self._select(WORKER_RECOVERIES, "success IS NULL"),
+            open_task_recoveries=self._select(TASK_RECOVERIES, "success IS NULL"),
+            open_system_recoveries=self._select(SYSTEM_RECOVERIES, "success IS NULL"),
+        )
+        self.position = Position(*self._one("SELECT sequence, event_id FROM position"))
+
+    def apply(self, batch: list[Recorded]) -> None:
+        """Stores what a batch does to the tables, and the position behind it, in one transaction.
+
+        An event with a value that DuckDB refuses is found by halving and parked; then there are several transactions.
+
+        Raises:
+            WriteFailed: nothing was stored; open the file again and repeat.
+            Unreadable: the file is damaged.
+        """
+        try:
+            with _understood():
+                self._apply(batch)
+        except POISON as refused:
+            self._rollback()
+            with _understood():
+                self._load()
+            if len(batch) == 1:
+                if batch[0].envelope is None:
+                    raise ProjectionError(f"event {batch[0].sequence} cannot even be parked: {refused}") from refused
+                log.warning("event_parked", sequence=batch[0].sequence, reason=str(refused))
+                self.apply([mapping.parked(batch[0], f"{mapping.REFUSED}{_first_line(refused)}")])
+            else:
+                half = len(batch) // 2
+                self.apply(batch[:half])
+                self.apply(batch[half:])
+
+    def _apply(self, batch: list[Recorded]) -> None:
+        last = batch[-1]
+        assert batch[0].sequence > self.position.sequence, "a batch follows the position"
+        self._connection.execute("BEGIN")
+        self._fetch(batch)
+        mapping.apply(self._rows, batch)
+        changes = self._rows.take_changes()
+        self._insert("events", changes.events)
+        self._insert("parked_events", changes.parked)
+        for table, changed in changes.upserts():
+            self._insert(table.name, changed)
+        moved = self._one(
+            "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
+            [last.sequence, last.id, self.position.sequence],
+        )
+        assert moved == (1,), "the position was moved by somebody else"
+        self._connection.execute("COMMIT")
+        self.position = Position(last.sequence, last.id)
+
+    def _fetch(self, batch: list[Recorded]) -> None:
+        """Brings the workers and tasks of a batch into the working set, where they exist."""
+        worker_ids, task_ids = self._rows.missing(*mapping.keys(batch))
+        for worker in self._by_keys(WORKERS, worker_ids):
+            self._rows.workers[worker.worker_id] = worker
+        for task in self._by_keys(TASKS, task_ids):
+            self._rows.tasks[task.task_id] = task
+
+    def _by_keys(self, table: Table, keys: set[str]) -> list[Any]:
+        if not keys:
+            return []
+        parameter = msgspec.json.encode(sorted(keys)).decode()
+        return statements.rows(table, self._connection.execute(statements.by_keys(table), [parameter]).fetchall())
+
+    def _insert(self, name: str, changed: list[Any]) -> None:
+        if changed:
+            table = next(table for table in TABLES if table.name == name)
+            for chunk in statements.chunks(changed):
+                self._connection.execute(statements.insert(table), [chunk])
+
+    def _select(self, table: Table, condition: str) -> list[Any]:
+        return statements.rows(table, self._connection.execute(statements.select(table, condition)).fetchall())
+
+    def _one(self, statement: str, parameters: list[Any] | None = None) -> tuple[Any, ...]:
+        row = self._connection.execute(statement, parameters).fetchone()
+        assert row is not None
+        return tuple(row)
+
+    def _rollback(self) -> None:
+        # Where no transaction is open any more, there is nothing left to take back.
+        with contextlib.suppress(duckdb.Error):
+            self._connection.execute("ROLLBACK")
+
+    def unreported_gaps(self) -> list[tuple[int, int]]:
+        """Sequences (first, last) up to the position that the log did not hold and no `LogDamaged` speaks of."""
+        with _understood():
+            (present,) = self._one("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM parked_events)")
+            if present == self.position.sequence:
+                return []
+            return [(first, last) for first, last in self._connection.execute(_GAPS).fetchall()]
+
+    def snapshot(self, target: Path) -> Position:
+        """Writes a copy that other processes may open, and puts it in place of `target` in one step."""
+        partial = target.with_name(target.name + ".partial")
+        partial.unlink(missing_ok=True)
+        with _understood():
+            (name,) = self._one("SELECT current_database()")
+            quoted = name.replace('"', '""')
+            escaped = str(partial).replace("'", "''")
+            self._connection.execute(f'DETACH DATABASE IF EXISTS "{COPY}"')
+            self._connection.execute(f"ATTACH '{escaped}' AS \"{COPY}\"")
+            self._connection.execute(f'COPY FROM DATABASE "{quoted}" TO "{COPY}"')
+            self._connection.execute(f'DETACH "{COPY}"')
+        partial.replace(target)
+        return self.position
+
+    def close(self) -> None:
+        """Writes the WAL into the file. Where that fails, the WAL stays beside it, and nothing is lost."""
+        with contextlib.suppress(duckdb.Error):
+            self._connection.close()
+
+
+COPY = "resurgam snapshot"
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """DuckDB's errors by what has to be done about them."""
+    try:
+        yield
+    except (*POISON, duckdb.ProgrammingError):
+        raise
+    except duckdb.Error as error:
+        text = _first_line(error)
+        if tells_of_damage(error):
+            raise Unreadable(text) from error
+        raise WriteFailed(text) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0]

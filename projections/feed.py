@@ -1,0 +1,95 @@
+"""Reads ahead of the database, so that the log and DuckDB are busy at the same time."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from events.envelope import Recorded
+from events.log import Reader
+from events.task import TaskAttemptFinished
+
+EVENTS_MAX = 10_000
+"""Events in one transaction, and events read ahead of it."""
+
+WEIGHT_MAX = 64 * 1024 * 1024
+"""Roughly the bytes of prose in one transaction: an attempt's output may take 32 KiB."""
+
+EVENT_WEIGHT = 512
+CLOSE_S_MAX = 2.0
+
+
+class Feed:
+    """What a reader has delivered and nobody has taken yet. `wake` is called whenever there is something new."""
+
+    def __init__(self, reader: Reader, wake: Callable[[], None]) -> None:
+        self._reader = reader
+        self._wake = wake
+        self._waiting: deque[Recorded] = deque()
+        self._weight = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._task = asyncio.create_task(self._read(), name="feed of the projector")
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._room.wait()
+                records = await self._reader.next()
+                self._waiting.extend(records)
+                self._weight += sum(map(_weight, records))
+                if len(self._waiting) >= EVENTS_MAX or self._weight >= WEIGHT_MAX:
+                    self._room.clear()
+                self._wake()
+        finally:
+            self._wake()
+
+    def take(self, until: int | None = None) -> list[Recorded]:
+        """The next batch, in order; with `until` nothing behind that sequence.
+
+        Raises:
+            LogError: the log cannot be read any more, and all that was read has been taken.
+        """
+        batch: list[Recorded] = []
+        while self._waiting and len(batch) < EVENTS_MAX and (until is None or self._waiting[0].sequence <= until):
+            recorded = self._waiting.popleft()
+            self._weight -= _weight(recorded)
+            batch.append(recorded)
+        if len(self._waiting) < EVENTS_MAX and self._weight < WEIGHT_MAX:
+            self._room.set()
+        if not batch and self._task.done():
+            self._task.result()
+        return batch
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._waiting)
+
+    @property
+    def plenty(self) -> bool:
+        """As much as fits one transaction waits."""
+        return not self._room.is_set()
+
+    @property
+    def exhausted(self) -> bool:
+        """All that the log is known to hold has been taken."""
+        return self._reader.caught_up and not self._waiting
+
+    def damage(self) -> list[tuple[int, int]]:
+        return self._reader.damage()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        closing = asyncio.create_task(self._reader.close())
+        done, _ = await asyncio.wait({closing}, timeout=CLOSE_S_MAX)
+        if not done:
+            # nats-py swallows a cancellation that meets it while it flushes; a second one gets through.
+            closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+
+
+def _weight(recorded: Recorded) -> int:
+    event = recorded.event
+    if isinstance(event, TaskAttemptFinished):
+        return EVENT_WEIGHT + len(event.output) + len(event.message)
+    return EVENT_WEIGHT + len(recorded.raw)

@@ -1,0 +1,155 @@
+"""Recorded events to rows. Pure: what comes out depends on the log alone, however it is cut into batches."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from events import codec, system, task, worker
+from events.base import Event, TaskEvent, WorkerEvent
+from events.envelope import Envelope, Recorded
+from events.kinds import tag_of
+from projections import system_rows, task_rows, worker_rows
+from projections.tables import EventRow, ParkedRow
+from projections.working_set import WorkingSet, microseconds
+
+Handler = Callable[[WorkingSet, Recorded, Any], None]
+
+HANDLERS: dict[type[Event], Handler] = {
+    worker.WorkerRegistered: worker_rows.registered,
+    worker.WorkerDraining: worker_rows.draining,
+    worker.WorkerStopped: worker_rows.stopped,
+    worker.WorkerExited: worker_rows.seen,
+    worker.WorkerSuspected: worker_rows.suspected,
+    worker.WorkerSuspicionRefuted: worker_rows.refuted,
+    worker.WorkerFailed: worker_rows.failed,
+    worker.WorkerPermanentlyFailed: worker_rows.permanently_failed,
+    worker.WorkerReadmitted: worker_rows.readmitted,
+    worker.WorkerRecoveryScheduled: worker_rows.scheduled,
+    worker.WorkerRecoveryStarted: worker_rows.started,
+    worker.WorkerRecoveryProbed: worker_rows.seen,
+    worker.WorkerProbeAnswered: worker_rows.seen,
+    worker.WorkerRecoverySucceeded: worker_rows.succeeded,
+    worker.WorkerRecoveryFailed: worker_rows.attempt_failed,
+    worker.WorkerRecoverySuperseded: worker_rows.superseded,
+    task.TaskSubmitted: task_rows.submitted,
+    task.TaskAssigned: task_rows.assigned,
+    task.TaskRevoked: task_rows.seen,
+    task.TaskStarted: task_rows.started,
+    task.TaskAttemptFinished: task_rows.seen,
+    task.TaskReturned: task_rows.seen,
+    task.TaskRequeued: task_rows.requeued,
+    task.TaskCompleted: task_rows.completed,
+    task.TaskCancelRequested: task_rows.seen,
+    system.SystemStatusChanged: system_rows.status_changed,
+    system.SystemRecoveryStarted: system_rows.started,
+    system.SystemRecoveryCompleted: system_rows.completed,
+    system.ProjectionRebuilt: system_rows.projection_rebuilt,
+}
+"""What each kind does to the tables, besides its own row in `events`; a kind that is absent does nothing."""
+
+INTEGER_MAX = 2**31 - 1
+BIGINT_MAX = 2**63 - 1
+
+REFUSED = "refused by the database: "
+"""Begins the reason of an event that was parked although it is well formed."""
+
+_INTEGERS = {
+    "attempt": INTEGER_MAX,
+    "attempts": INTEGER_MAX,
+    "affected_workers": INTEGER_MAX,
+    "affected_tasks": INTEGER_MAX,
+    "incarnation": BIGINT_MAX,
+    "pid": BIGINT_MAX,
+    "through": BIGINT_MAX,
+    "tasks": BIGINT_MAX,
+    "result_sequence": BIGINT_MAX,
+}
+"""Numbers that events leave unbounded and columns do not."""
+
+_BOUNDS: dict[type[Event], list[tuple[str, int]]] = {}
+
+
+def keys(batch: Iterable[Recorded]) -> tuple[set[str], set[str]]:
+    """The workers and the tasks whose rows a batch needs."""
+    workers: set[str] = set()
+    tasks: set[str] = set()
+    for recorded in batch:
+        event = recorded.event
+        if isinstance(event, TaskEvent):
+            tasks.add(event.task_id)
+            if isinstance(event, task.TaskRequeued):
+                workers.add(event.worker_id)
+        elif isinstance(event, WorkerEvent):
+            workers.add(event.worker_id)
+    return workers, tasks
+
+
+def apply(rows: WorkingSet, batch: Iterable[Recorded]) -> None:
+    """Takes a batch into the working set, which must hold the rows that `keys` names, as far as they exist."""
+    for recorded in batch:
+        envelope = recorded.envelope
+        if envelope is None:
+            rows.changes.parked.append(_parked(recorded))
+            continue
+        event = envelope.event
+        problem = _too_large(event)
+        if problem:
+            rows.changes.parked.append(_parked(parked(recorded, problem)))
+            continue
+        rows.changes.events.append(_event(recorded, envelope, event))
+        handler = HANDLERS.get(type(event))
+        if handler is not None:
+            handler(rows, recorded, event)
+
+
+def understood(recorded: Recorded) -> bool:
+    return recorded.event is not None and _too_large(recorded.event) is None
+
+
+def parked(recorded: Recorded, problem: str) -> Recorded:
+    """The same message as one that cannot be understood."""
+    assert recorded.envelope is not None
+    raw = codec.encode(recorded.envelope)
+    return Recorded(recorded.sequence, recorded.time, recorded.subject, None, recorded.synthetic, problem, raw)
+
+
+def _event(recorded: Recorded, envelope: Envelope, event: Event) -> EventRow:
+    entity: str | None = None
+    if isinstance(event, TaskEvent):
+        entity = event.task_id
+    elif isinstance(event, WorkerEvent):
+        entity = event.worker_id
+    return EventRow(
+        sequence=recorded.sequence,
+        recorded_at=microseconds(recorded.time),
+        kind=tag_of(type(event)),
+        entity=entity,
+        event_id=envelope.id,
+        source=envelope.source,
+        causation_id=envelope.causation_id,
+        correlation_id=envelope.correlation_id,
+        synthetic=recorded.synthetic,
+        payload=event,
+    )
+
+
+def _parked(recorded: Recorded) -> ParkedRow:
+    return ParkedRow(
+        sequence=recorded.sequence,
+        recorded_at=microseconds(recorded.time),
+        subject=recorded.subject,
+        reason=recorded.problem or "not understood",
+        payload=recorded.raw,
+    )
+
+
+def _too_large(event: Event) -> str | None:
+    kind = type(event)
+    bounds = _BOUNDS.get(kind)
+    if bounds is None:
+        fields = kind.__struct_fields__
+        bounds = _BOUNDS[kind] = [(name, limit) for name, limit in _INTEGERS.items() if name in fields]
+    for name, limit in bounds:
+        value = getattr(event, name)
+        if value is not None and value > limit:
+            return f"{tag_of(kind)}: {name} is more than a table can hold, {limit}"
+    return None

@@ -1,0 +1,87 @@
+"""Making a history file anew beside the one that cannot be continued, and putting it in its place."""
+
+import os
+import time
+from pathlib import Path
+
+import structlog
+
+from events.clock import utc
+from projections.database import Database
+from projections.errors import Unreadable, WriteFailed
+from projections.files import beside, move_aside, remove, write_ahead_log
+
+log = structlog.get_logger(__name__)
+
+SUFFIX = ".rebuild"
+
+
+def forget(path: Path) -> None:
+    """Removes what an interrupted rebuild has left, once the file itself turned out to be good."""
+    remove(beside(path, SUFFIX))
+
+
+class Rebuild:
+    """`old` is the file that stays open, and so locked, until it is replaced; None: it could not be opened.
+
+    `keep` names what the old file is kept as, `<path>.<keep>-<UTC time>`; None: it is replaced, for the log holds all
+    that it held.
+    """
+
+    def __init__(self, path: Path, reason: str, old: Database | None, target: int, keep: str | None) -> None:
+        self.path = path
+        self.reason = reason
+        self.target = target
+        self.started_at = utc(time.time())
+        self._old = old
+        self._keep = keep
+
+    @property
+    def _beside(self) -> Path:
+        return beside(self.path, SUFFIX)
+
+    def open(self) -> Database:
+        """The new file, as far as an earlier start has brought it."""
+        try:
+            database = Database.open(self._beside)
+        except Unreadable:
+            return self.start_again()
+        if database.outdated is None:
+            return database
+        database.close()
+        return self.start_again()
+
+    def start_again(self) -> Database:
+        remove(self._beside)
+        return Database.open(self._beside)
+
+    def distrust(self) -> None:
+        remove(self._beside)
+
+    def swap(self, new: Database) -> None:
+        """Closes both files and puts the new one in place of the old one, in one step.
+
+        Raises:
+            WriteFailed: nothing is lost; open the new file again and repeat.
+        """
+        new.close()
+        if self._old is not None:
+            self._old.close()
+            self._old = None
+        if write_ahead_log(self._beside).exists():
+            raise WriteFailed(f"{self._beside}: could not be completed")
+        try:
+            if self._keep is not None and self.path.exists():
+                aside = move_aside(self.path, self._keep)
+                log.warning("history_kept_aside", path=str(aside), reason=self.reason)
+            # The old file's log would be replayed into the new file.
+            write_ahead_log(self.path).unlink(missing_ok=True)
+            os.replace(self._beside, self.path)  # noqa: PTH105  (the step that makes it so, by its own name)
+        except OSError as error:
+            raise WriteFailed(f"{self.path}: {error.strerror or error}") from error
+
+    def abandon(self) -> None:
+        """Gives the old file back untouched; the new one stays for the next start."""
+        if self._old is not None:
+            self._old.close()
+            self._old = None

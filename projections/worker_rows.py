@@ -1,0 +1,244 @@
+"""Events about workers, and what each does to the tables `workers` and `worker_recovery_history`.
+
+One row of the history is one attempt. It begins with `WorkerRecoveryScheduled` (its `recovery_time` moves on to the
+moment of `WorkerRecoveryStarted`, where there is one) and ends with Succeeded, Failed or Superseded, the latter as
+`success` false and `error_message` "superseded: …". A worker has at most one open attempt: the beginning of another
+one ends it as superseded. An end whose beginning the log does not hold has a row of its own, with `begun` false in
+its details. A permanent failure is a row of type `escalate`, with `success` false.
+"""
+
+from events.clock import utc
+from events.envelope import Recorded
+from events.worker import (
+    WorkerDraining,
+    WorkerExited,
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerProbeAnswered,
+    WorkerReadmitted,
+    WorkerRecoveryFailed,
+    WorkerRecoveryProbed,
+    WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
+    WorkerRegistered,
+    WorkerStopped,
+    WorkerSuspected,
+    WorkerSuspicionRefuted,
+)
+from projections.tables import Details, WorkerRecovery, WorkerRow
+from projections.working_set import WorkingSet, add_label, add_sequence, microseconds
+
+ESCALATE = "escalate"
+
+CATEGORIES = {
+    "worker_exit": "worker_exit",
+    "worker_hung": "timeout",
+    "silence": "connection",
+    "no_first_heartbeat": "connection",
+    "synthetic": "unknown",
+    "unknown": "unknown",
+}
+"""The failure category that each reason of `WorkerFailed` belongs to."""
+
+OUT_OF_ORDER = ("failed", "recovering", "permanently_failed")
+
+Beginning = WorkerRecoveryScheduled | WorkerRecoveryStarted
+Ending = WorkerRecoverySucceeded | WorkerRecoveryFailed | WorkerRecoverySuperseded
+
+
+def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    row.incarnation = at.sequence
+    row.host, row.pid, row.slots = event.host, event.pid, event.slots
+    row.labels, row.registered_at, row.synthetic = event.labels, microseconds(at.time), at.synthetic
+    if row.status != "permanently_failed":
+        row.status = "alive"
+    _belongs_to_attempt(rows, at, event.worker_id)
+
+
+def seen(rows: WorkingSet, at: Recorded, event: WorkerExited | WorkerProbeAnswered | WorkerRecoveryProbed) -> None:
+    """A report, on which somebody else decides."""
+    rows.worker(event.worker_id, at.sequence)
+    if not isinstance(event, WorkerExited):
+        _belongs_to_attempt(rows, at, event.worker_id)
+
+
+def suspected(rows: WorkingSet, at: Recorded, event: WorkerSuspected) -> None:
+    _move(rows, at, event, before=("alive",), after="suspect")
+
+
+def refuted(rows: WorkingSet, at: Recorded, event: WorkerSuspicionRefuted) -> None:
+    _move(rows, at, event, before=("suspect",), after="alive")
+
+
+def draining(rows: WorkingSet, at: Recorded, event: WorkerDraining) -> None:
+    _move(rows, at, event, before=("alive", "suspect"), after="draining")
+
+
+def stopped(rows: WorkingSet, at: Recorded, event: WorkerStopped) -> None:
+    _move(rows, at, event, before=("alive", "suspect", "draining"), after="stopped")
+
+
+def _move(
+    rows: WorkingSet,
+    at: Recorded,
+    event: WorkerSuspected | WorkerSuspicionRefuted | WorkerDraining | WorkerStopped,
+    *,
+    before: tuple[str, ...],
+    after: str,
+) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    if event.incarnation == row.incarnation and row.status in before:
+        row.status = after
+
+
+def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
+    """Counts once for each incarnation, and not for one that is over already."""
+    row = rows.worker(event.worker_id, at.sequence)
+    if event.incarnation is not None and event.incarnation != row.incarnation:
+        return
+    if row.status in OUT_OF_ORDER and row.failed_incarnation == row.incarnation:
+        return
+    if row.status != "permanently_failed":
+        row.status = "failed"
+    if at.synthetic is None:
+        row.failures += 1
+    row.failed_at, row.failed_sequence, row.failed_incarnation = microseconds(at.time), at.sequence, row.incarnation
+    row.failure_reason, row.failure_synthetic = event.reason, at.synthetic
+
+
+def readmitted(rows: WorkingSet, at: Recorded, event: WorkerReadmitted) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    if row.status == "permanently_failed":
+        row.status = "failed" if row.failed_incarnation == row.incarnation else "alive"
+
+
+def scheduled(rows: WorkingSet, at: Recorded, event: WorkerRecoveryScheduled) -> None:
+    rows.worker(event.worker_id, at.sequence)
+    attempt = _attempt(rows, at, event)
+    attempt.details["scheduled_at"] = utc(at.time)
+    attempt.details["not_before"] = event.not_before
+    rows.put_worker_recovery(attempt)
+
+
+def started(rows: WorkingSet, at: Recorded, event: WorkerRecoveryStarted) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    if row.status == "failed":
+        row.status = "recovering"
+    attempt = _attempt(rows, at, event)
+    attempt.recovery_time = microseconds(at.time)
+    attempt.recovery_type = event.strategy
+    attempt.details["deadline"] = event.deadline
+    rows.put_worker_recovery(attempt)
+
+
+def _attempt(rows: WorkingSet, at: Recorded, event: Beginning) -> WorkerRecovery:
+    """The open attempt that `event` speaks of, or a new one."""
+    current = rows.worker_recoveries.get(event.worker_id)
+    if current is not None:
+        if (current.attempt_number, current.details["incarnation"]) == (event.attempt, event.incarnation):
+            add_sequence(current.details, at.sequence)
+            add_label(current.details, at.synthetic)
+            return current
+        _close(rows, current, at, success=False, error=f"superseded: attempt {event.attempt} began")
+    return _new(rows, at, event.worker_id, event.attempt, event.strategy, event.incarnation)
+
+
+def _new(
+    rows: WorkingSet, at: Recorded, worker_id: str, attempt: int, strategy: str, incarnation: int
+) -> WorkerRecovery:
+    worker = rows.workers[worker_id]
+    details: Details = {"sequences": [], "incarnation": incarnation}
+    if worker.failed_sequence is not None:
+        details |= failure_details(worker)
+        add_sequence(details, worker.failed_sequence)
+        add_label(details, worker.failure_synthetic)
+    add_sequence(details, at.sequence)
+    add_label(details, at.synthetic)
+    return WorkerRecovery(
+        id=rows.next_worker_recovery_id(),
+        worker_id=worker_id,
+        recovery_time=microseconds(at.time),
+        attempt_number=attempt,
+        recovery_type=strategy,
+        details=details,
+    )
+
+
+def failure_details(worker: WorkerRow) -> Details:
+    reason = worker.failure_reason or "unknown"
+    return {"failure_reason": reason, "category": CATEGORIES.get(reason, "unknown")}
+
+
+def succeeded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySucceeded) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    if row.status in ("failed", "recovering"):
+        row.status = "alive"
+    attempt = _ending(rows, at, event)
+    if "synthetic" not in attempt.details:
+        row.recoveries += 1
+    attempt.details["new_incarnation"] = event.incarnation
+    attempt.details["duration_s"] = event.duration_s
+    _close(rows, attempt, at, success=True, error=None)
+
+
+def attempt_failed(rows: WorkingSet, at: Recorded, event: WorkerRecoveryFailed) -> None:
+    _unsuccessful(rows, at, event, event.error or "no reason given")
+
+
+def superseded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySuperseded) -> None:
+    _unsuccessful(rows, at, event, f"superseded: {event.reason}")
+
+
+def _unsuccessful(rows: WorkingSet, at: Recorded, event: Ending, error: str) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    if row.status == "recovering":
+        row.status = "failed"
+    _close(rows, _ending(rows, at, event), at, success=False, error=error)
+
+
+def _ending(rows: WorkingSet, at: Recorded, event: Ending) -> WorkerRecovery:
+    current = rows.worker_recoveries.get(event.worker_id)
+    if current is None or current.attempt_number != event.attempt:
+        current = _new(rows, at, event.worker_id, event.attempt, event.strategy, event.incarnation)
+        current.details["begun"] = False
+    else:
+        add_sequence(current.details, at.sequence)
+        add_label(current.details, at.synthetic)
+    return current
+
+
+def permanently_failed(rows: WorkingSet, at: Recorded, event: WorkerPermanentlyFailed) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    row.status = "permanently_failed"
+    attempt = rows.worker_recoveries.get(event.worker_id)
+    if attempt is None or attempt.recovery_type != ESCALATE:
+        if attempt is not None:
+            _close(rows, attempt, at, success=False, error="superseded: the worker failed permanently")
+        attempt = _new(rows, at, event.worker_id, event.attempts, ESCALATE, row.incarnation)
+    else:
+        add_sequence(attempt.details, at.sequence)
+    error = f"permanently failed: {event.message}" if event.message else "permanently failed"
+    _close(rows, attempt, at, success=False, error=error)
+
+
+def _close(rows: WorkingSet, attempt: WorkerRecovery, at: Recorded, *, success: bool, error: str | None) -> None:
+    attempt.success = success
+    attempt.error_message = error
+    attempt.details["ended_at"] = utc(at.time)
+    attempt.details.setdefault("duration_s", elapsed_s(attempt.recovery_time, at))
+    rows.put_worker_recovery(attempt)
+
+
+def _belongs_to_attempt(rows: WorkingSet, at: Recorded, worker_id: str) -> None:
+    attempt = rows.worker_recoveries.get(worker_id)
+    if attempt is not None:
+        add_sequence(attempt.details, at.sequence)
+        rows.put_worker_recovery(attempt)
+
+
+def elapsed_s(since: int, at: Recorded) -> float:
+    """From a row's `recovery_time` to this event; never negative, whatever the broker's clock did."""
+    return max(0, microseconds(at.time) - since) / 1_000_000

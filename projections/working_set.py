@@ -1,0 +1,165 @@
+"""The rows that the mapping works on, and which of them a batch has changed.
+
+Open history rows are all here; of workers and tasks as many as there is room for, and `missing` names what a batch
+needs besides. So nothing has to be remembered that does not stand in the tables.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from projections.tables import (
+    SYSTEM_RECOVERIES,
+    TASK_RECOVERIES,
+    TASKS,
+    WORKER_RECOVERIES,
+    WORKERS,
+    EventRow,
+    ParkedRow,
+    SystemRecovery,
+    Table,
+    TaskRecovery,
+    TaskRow,
+    WorkerRecovery,
+    WorkerRow,
+)
+
+ROWS_KEPT_MAX = 50_000
+"""Of workers, and of unfinished tasks, between two batches; what is dropped is loaded again when it is needed."""
+
+
+class Changes:
+    """What a batch does to the tables: the last state of each row by its key, and rows to append in order."""
+
+    def __init__(self) -> None:
+        self.events: list[EventRow] = []
+        self.parked: list[ParkedRow] = []
+        self.workers: dict[str, WorkerRow] = {}
+        self.tasks: dict[str, TaskRow] = {}
+        self.worker_recoveries: dict[int, WorkerRecovery] = {}
+        self.task_recoveries: dict[int, TaskRecovery] = {}
+        self.system_recoveries: dict[int, SystemRecovery] = {}
+
+    def upserts(self) -> list[tuple[Table, list[msgspec.Struct]]]:
+        return [
+            (WORKERS, list(self.workers.values())),
+            (TASKS, list(self.tasks.values())),
+            (WORKER_RECOVERIES, list(self.worker_recoveries.values())),
+            (TASK_RECOVERIES, list(self.task_recoveries.values())),
+            (SYSTEM_RECOVERIES, list(self.system_recoveries.values())),
+        ]
+
+
+class WorkingSet:
+    """`last_ids` are the highest ids of the worker, task and system histories, each a dense counter from 1."""
+
+    def __init__(
+        self,
+        *,
+        last_ids: tuple[int, int, int] = (0, 0, 0),
+        system_status: str | None = None,
+        open_worker_recoveries: Iterable[WorkerRecovery] = (),
+        open_task_recoveries: Iterable[TaskRecovery] = (),
+        open_system_recoveries: Iterable[SystemRecovery] = (),
+    ) -> None:
+        self._last_worker_id, self._last_task_id, self._last_system_id = last_ids
+        self.system_status = system_status
+        self.workers: dict[str, WorkerRow] = {}
+        self.tasks: dict[str, TaskRow] = {}
+        self.worker_recoveries = {row.worker_id: row for row in open_worker_recoveries}
+        self.task_recoveries = {row.task_id: row for row in open_task_recoveries}
+        self.incidents = {str(row.details["incident_id"]): row for row in open_system_recoveries}
+        self.changes = Changes()
+
+    def missing(self, worker_ids: set[str], task_ids: set[str]) -> tuple[set[str], set[str]]:
+        return worker_ids - self.workers.keys(), task_ids - self.tasks.keys()
+
+    def take_changes(self) -> Changes:
+        """Ends a batch, and lets go of what will hardly be needed again."""
+        changes, self.changes = self.changes, Changes()
+        for task_id, row in changes.tasks.items():
+            if row.verdict is not None:
+                del self.tasks[task_id]
+        if len(self.tasks) > ROWS_KEPT_MAX:
+            self.tasks.clear()
+        if len(self.workers) > ROWS_KEPT_MAX:
+            self.workers.clear()
+        return changes
+
+    def worker(self, worker_id: str, sequence: int) -> WorkerRow:
+        """The worker's row, made where there is none yet; it counts as changed by the event at `sequence`."""
+        row = self.workers.get(worker_id)
+        if row is None:
+            row = self.workers[worker_id] = WorkerRow(worker_id=worker_id)
+        row.last_event_sequence = sequence
+        self.changes.workers[worker_id] = row
+        return row
+
+    def task(self, task_id: str, sequence: int) -> TaskRow | None:
+        row = self.tasks.get(task_id)
+        if row is not None:
+            row.last_event_sequence = sequence
+            self.changes.tasks[task_id] = row
+        return row
+
+    def task_or_new(self, task_id: str, sequence: int) -> TaskRow:
+        if task_id not in self.tasks:
+            self.tasks[task_id] = TaskRow(task_id=task_id)
+        row = self.task(task_id, sequence)
+        assert row is not None
+        return row
+
+    def next_worker_recovery_id(self) -> int:
+        self._last_worker_id += 1
+        return self._last_worker_id
+
+    def next_task_recovery_id(self) -> int:
+        self._last_task_id += 1
+        return self._last_task_id
+
+    def next_system_recovery_id(self) -> int:
+        self._last_system_id += 1
+        return self._last_system_id
+
+    def put_worker_recovery(self, row: WorkerRecovery) -> None:
+        """Stores the row's present state; an open one is found again by its worker."""
+        self.changes.worker_recoveries[row.id] = row
+        if row.success is None:
+            self.worker_recoveries[row.worker_id] = row
+        elif self.worker_recoveries.get(row.worker_id) is row:
+            del self.worker_recoveries[row.worker_id]
+
+    def put_task_recovery(self, row: TaskRecovery) -> None:
+        self.changes.task_recoveries[row.id] = row
+        if row.success is None:
+            self.task_recoveries[row.task_id] = row
+        elif self.task_recoveries.get(row.task_id) is row:
+            del self.task_recoveries[row.task_id]
+
+    def put_system_recovery(self, row: SystemRecovery) -> None:
+        self.changes.system_recoveries[row.id] = row
+        incident_id = str(row.details["incident_id"])
+        if row.success is None:
+            self.incidents[incident_id] = row
+        elif self.incidents.get(incident_id) is row:
+            del self.incidents[incident_id]
+
+
+SEQUENCES_MAX = 100
+"""Sequences listed in one row's details; an attempt has a handful."""
+
+
+def microseconds(moment: float) -> int:
+    return round(moment * 1_000_000)
+
+
+def add_sequence(details: dict[str, object], sequence: int) -> None:
+    sequences = details["sequences"]
+    assert isinstance(sequences, list)
+    if len(sequences) < SEQUENCES_MAX:
+        sequences.append(sequence)
+
+
+def add_label(details: dict[str, object], synthetic: str | None) -> None:
+    if synthetic is not None:
+        details.setdefault("synthetic", synthetic)

@@ -1,0 +1,133 @@
+"""Looks at a whole state and recomputes from scratch, slowly, what its indexes claim to know.
+
+Nothing of `recovery.indexes` is used here: the two must agree, and neither may lean on the other.
+"""
+
+from collections import Counter
+
+from recovery.decide_workers import owed_to_worker, owed_to_workers
+from recovery.decisions import infrastructure_retries, verdict_retries
+from recovery.entities import Task, Worker
+from recovery.state import State
+
+WORD_COUNTS = ("alive", "suspect", "draining")
+EXPECTED = ("alive", "suspect", "exited", "failed")
+LOOK_AHEAD = (0.0, 1.0, 5.9, 7.0, 14.0, 16.0, 31.0, 61.0, 100_000.0)
+"""Seconds from now at which the index must not have missed anything."""
+
+OPEN = ("queued", "assigned", "running", "finished", "returned")
+
+
+def check(state: State, now: float, *, budgets: bool = True) -> None:
+    """Raises AssertionError where the state contradicts itself. `now`: not before any time that it has decided at."""
+    _check_tasks(state)
+    _check_queue(state)
+    _check_workers(state)
+    _check_availability(state)
+    _check_timers(state, now)
+    if budgets:
+        _check_budgets(state)
+
+
+def lost(state: State, task: Task) -> bool:
+    """Whether whoever has the task cannot speak for it any more."""
+    if task.status not in ("assigned", "running"):
+        return False
+    worker = state.workers.get(task.worker_id or "")
+    return worker is None or worker.incarnation != task.incarnation or worker.status not in WORD_COUNTS
+
+
+def _check_tasks(state: State) -> None:
+    counted = Counter(task.status for task in state.tasks.values())
+    assert +state.tasks_by_status == counted, f"{state.tasks_by_status} is not {counted}"
+    assert not -state.tasks_by_status, f"negative counts: {state.tasks_by_status}"
+    assert sum(counted[status] for status in OPEN) + counted["final"] == len(state.tasks)
+    open_runs: dict[str, set[str]] = {}
+    for task_id, task in state.tasks.items():
+        assert task.task_id == task_id
+        final = task.status == "final"
+        assert final == (task.verdict is not None) == (task.work is None), task
+        assert (task.status == "finished") <= (task.result is not None), task
+        if task.status in ("assigned", "running", "finished", "returned"):
+            assert task.attempt > 0, task
+            assert task.worker_id is not None, task
+        if not final:
+            open_runs.setdefault(task.run_id, set()).add(task_id)
+    assert {run_id: set(tasks) for run_id, tasks in state.runs.items()} == open_runs
+    assert set(state.orphaned) == {
+        task.task_id for task in state.tasks.values() if lost(state, task) and not task.cancel_requested
+    }
+    assert set(state.unsettled) == {task.task_id for task in state.tasks.values() if _unsettled(state, task)}
+
+
+def _unsettled(state: State, task: Task) -> bool:
+    if task.status in ("finished", "returned"):
+        return True
+    if not task.cancel_requested or task.status == "final":
+        return False
+    return task.status == "queued" or lost(state, task) or not task.revoked
+
+
+def _check_queue(state: State) -> None:
+    waiting = [task for task in state.tasks.values() if task.status == "queued"]
+    waiting.sort(key=lambda task: (-task.priority, task.attempt == 0, task.queued_sequence))
+    assert list(state.waiting.in_order()) == waiting
+    assert len(state.waiting) == len(waiting)
+
+
+def _check_workers(state: State) -> None:
+    workers = state.workers.values()
+    assert state.workers_live == sum(worker.status in ("alive", "suspect") for worker in workers)
+    assert state.workers_expected == sum(worker.status in EXPECTED for worker in workers)
+    held: dict[str, set[str]] = {worker_id: set() for worker_id in state.workers}
+    for task in state.tasks.values():
+        if task.status in ("assigned", "running") and not lost(state, task):
+            assert task.worker_id is not None
+            held[task.worker_id].add(task.task_id)
+    assert {worker_id: set(worker.held) for worker_id, worker in state.workers.items()} == held
+
+
+def _check_availability(state: State) -> None:
+    levels: dict[int, set[str]] = {}
+    labels: dict[int, Counter[tuple[str, str]]] = {}
+    slots = 0
+    for worker_id, worker in state.workers.items():
+        if worker.status == "alive" and worker.attempt is None:
+            level = len(worker.held) // worker.slots
+            levels.setdefault(level, set()).add(worker_id)
+            labels.setdefault(level, Counter()).update(worker.labels.items())
+            slots += worker.slots
+    assert {level: set(workers) for level, workers in state.available.items()} == levels
+    assert all(state.workers[key] is one for workers in state.available.values() for key, one in workers.items())
+    assert state.available_labels == labels
+    assert state.slots == slots
+
+
+def _check_timers(state: State, now: float) -> None:
+    """Whoever owes something is found by the index in time, and whoever is found has something to say."""
+    found = sorted((decision.event for decision in owed_to_workers(state, now)), key=repr)
+    owed = (owed_to_worker(state, worker, now) for worker in state.workers.values())
+    assert found == sorted((decision.event for decision in owed if decision is not None), key=repr)
+    assert len(state.timers.due(now)) == len(found)
+    surfacing = state.timers.next()
+    for worker_id, worker in state.workers.items():
+        at = state.timers.get(worker_id)
+        assert at <= now or surfacing <= at
+        for moment in LOOK_AHEAD:
+            if owed_to_worker(state, worker, now + moment) is not None:
+                assert at <= now + moment, f"{worker} owes something before {at}"
+
+
+def _check_budgets(state: State) -> None:
+    for task in state.tasks.values():
+        assert task.infrastructure_used <= infrastructure_retries(state.policy, task.infrastructure_retries), task
+        assert task.verdict_used <= verdict_retries(state.policy, task.verdict_retries), task
+    for worker in state.workers.values():
+        assert recent_failures(state, worker) <= state.policy.max_recovery_attempts, worker
+
+
+def recent_failures(state: State, worker: Worker) -> int:
+    if not worker.attempts_failed:
+        return 0
+    horizon = worker.attempts_failed[-1] - state.policy.recovery_attempts_window
+    return sum(at > horizon for at in worker.attempts_failed)

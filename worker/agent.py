@@ -1,0 +1,354 @@
+"""The agent: takes orders from the log, runs them in slots, beats, and says what became of them.
+
+It is one process with one event loop, started and watched by a supervisor. A worker that is given up (`WorkerFailed`)
+while its agent lives begins a new incarnation in the same process: a new registration, and a `Tenure` of its own.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+
+from events.bus import Bus
+from events.envelope import Recorded
+from events.errors import LogError
+from events.jetstream import JetStreamLog
+from events.policy import Policy
+from events.streams import Streams
+from events.system import PolicyChanged
+from events.task import TaskAssigned, TaskRevoked
+from events.work import Suite as WorkSuite
+from events.worker import (
+    WorkerDraining,
+    WorkerFailed,
+    WorkerProbeAnswered,
+    WorkerRecoveryProbed,
+    WorkerRegistered,
+    WorkerStopped,
+)
+from events.writer import Writer, append_until_stored
+from worker.beats import Heart, keeper_fence_s
+from worker.catalogue import Catalogue
+from worker.jobs import SlotEvent, Suite
+from worker.link import Link
+from worker.options import Options
+from worker.outbox import Outbox
+from worker.patience import until_answered
+from worker.slots import Slot
+from worker.tenure import Tenure
+
+logger = structlog.get_logger(__name__)
+
+STOPPED = 0
+FAILED = 1
+UNREACHABLE = 3
+SUPERSEDED = 4
+CONNECT_S_MAX = 30.0
+FLUSH_S_MAX = 30.0
+BEGIN_S_MAX = 5.0
+HURRIED_FLUSH_S_MAX = 2.0
+GRACE_S_MAX = 1.0
+"""For a task that is asked to end, before it is killed."""
+
+
+class Agent:
+    def __init__(self, options: Options, link: Link, bus: Bus) -> None:
+        self.options = options
+        self.streams = Streams(namespace=options.namespace)
+        self.log = JetStreamLog(bus, self.streams)
+        self._writer = Writer(self.log, f"worker/{options.worker_id}")
+        self._bus = bus
+        self._link = link
+        self._policy = Policy()
+        self._registrations: set[str] = set()
+        self._slots: list[Slot] = []
+        self._tenure: Tenure | None = None
+        self._heart: Heart | None = None
+        self._outbox: Outbox | None = None
+        self._begun = asyncio.Event()
+        self._serving: list[asyncio.Task[None]] = []
+        """What belongs to the present incarnation."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drain: asyncio.Task[None] | None = None
+        self._terminations = 0
+        self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._link.fileno(), self._hear_supervisor)
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        self._start(self._follow())
+        code = await self.exit
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return code
+
+    async def _follow(self) -> None:
+        """Acts on the log, event by event."""
+        worker_id = self.options.worker_id
+        incarnation = await self._register()
+        current = await until_answered(lambda: self.log.last_on("system.policy_changed"))
+        if current is not None and isinstance(current.event, PolicyChanged):
+            self._policy = current.event.policy
+        self._make_slots()
+        tenure = self._begin(incarnation)
+        tails = [f"task.*.*.{worker_id}", f"worker.{worker_id}.*", "system.policy_changed"]
+        async with await until_answered(lambda: self.log.reader(after=incarnation, tails=tails)) as reader:
+            while not self.exit.done():
+                for recorded in await reader.next():
+                    tenure = await self._handle(tenure, recorded)
+                tenure.refill()
+
+    async def _handle(self, tenure: Tenure, recorded: Recorded) -> Tenure:
+        event = recorded.event
+        if isinstance(event, PolicyChanged):
+            self._policy = event.policy
+            if self._heart is not None:
+                self._heart.policy = event.policy
+        elif recorded.sequence <= tenure.incarnation:
+            pass  # addressed to an incarnation before this one
+        elif isinstance(event, TaskAssigned):
+            if event.incarnation == tenure.incarnation:
+                tenure.assign(recorded, event)
+        elif isinstance(event, TaskRevoked):
+            if event.incarnation == tenure.incarnation:
+                tenure.revoke(event.task_id, event.attempt)
+        elif isinstance(event, WorkerFailed):
+            if event.incarnation in (None, tenure.incarnation):
+                return await self._renew(tenure, event)
+        elif isinstance(event, WorkerRecoveryProbed):
+            if event.incarnation == tenure.incarnation:
+                self._answer_probe(recorded, event)
+        elif isinstance(event, WorkerRegistered) and recorded.id not in self._registrations:
+            await self._give_way(tenure, recorded, event)
+        return tenure
+
+    # Incarnations
+
+    async def _register(self) -> int:
+        event = WorkerRegistered(
+            worker_id=self.options.worker_id,
+            host=socket.gethostname()[:255],
+            pid=os.getpid(),
+            slots=self.options.slots,
+            labels=self.options.labels,
+        )
+        draft = self._writer.draft(event)
+        self._registrations.add(draft.envelope.id)
+        self._link.send("registering", draft.envelope.id)
+        appended = await append_until_stored(self.log, [draft])
+        self._link.send("registered", appended.last)
+        return appended.last
+
+    def _begin(self, incarnation: int) -> Tenure:
+        outbox = Outbox(self.log, self._bus)
+        heart = Heart(self._bus, self.streams, self.options.worker_id, incarnation, self._policy)
+        tenure = Tenure(
+            self.options.worker_id, incarnation, self._slots, outbox, self._writer, may_start=lambda: heart.may_start
+        )
+        beating = heart.run(
+            vitals=tenure.vitals,
+            condemned=lambda: self._condemned(incarnation),
+            on_acknowledged=self._acknowledged,
+            on_fence=tenure.fence,
+        )
+        self._outbox, self._heart, self._tenure = outbox, heart, tenure
+        self._begun.set()
+        self._serving = [self._start(beating), self._start(outbox.run())]
+        return tenure
+
+    async def _condemned(self, incarnation: int) -> bool:
+        """Asked of the log directly: what follows it may be behind by all that has come while we were cut off."""
+        try:
+            last = await self.log.last_on(f"worker.{self.options.worker_id}.failed")
+        except LogError:
+            return True  # asked again with the next heartbeat
+        failure = None if last is None else last.event
+        return (
+            last is not None
+            and isinstance(failure, WorkerFailed)
+            and last.sequence > incarnation
+            and failure.incarnation in (None, incarnation)
+        )
+
+    async def _renew(self, tenure: Tenure, failure: WorkerFailed) -> Tenure:
+        """This incarnation is given up and its tasks are somebody else's: all of it stops, and a new one begins."""
+        logger.warning("worker_condemned", incarnation=tenure.incarnation, reason=failure.reason)
+        for task in self._serving:
+            task.cancel()
+        await tenure.discard()
+        if self._drain is not None:
+            self._end(STOPPED, "stopped", "it was given up while it drained")
+            return tenure
+        return self._begin(await self._register())
+
+    async def _give_way(self, tenure: Tenure, recorded: Recorded, other: WorkerRegistered) -> None:
+        await tenure.discard()
+        self._end(
+            SUPERSEDED,
+            "superseded",
+            f"worker id {self.options.worker_id!r} was taken over by process {other.pid} on {other.host} "
+            f"(event {recorded.sequence}): two workers cannot share an id, start one of them under another --worker-id",
+        )
+
+    def _answer_probe(self, recorded: Recorded, probe: WorkerRecoveryProbed) -> None:
+        answer = WorkerProbeAnswered(
+            worker_id=self.options.worker_id, incarnation=probe.incarnation, attempt=probe.attempt
+        )
+        correlation_id = None if recorded.envelope is None else recorded.envelope.correlation_id
+        if self._outbox is not None:
+            self._outbox.put([self._writer.draft(answer, causation_id=recorded.id, correlation_id=correlation_id)])
+
+    # Slots
+
+    def _make_slots(self) -> None:
+        grace_s = min(GRACE_S_MAX, (self._policy.failed_after - self._policy.self_fence_after) / 2)
+        self._slots = [
+            Slot(
+                index,
+                self._take,
+                fence_after_s=keeper_fence_s(self._policy),
+                worker_id=self.options.worker_id,
+                slot_count=self.options.slots,
+                grace_s=grace_s,
+            )
+            for index in range(self.options.slots)
+        ]
+        suite = self.options.warm_suite
+        if suite is not None:
+            for slot in self._slots:
+                self._start(self._warm(slot, suite))
+
+    async def _warm(self, slot: Slot, suite: WorkSuite) -> None:
+        """The first slot also tells the worker's askers what it collects."""
+        warming = slot.warm(Suite(suite.python, suite.cwd, suite.args), listing=slot.index == 0)
+        if slot.index == 0:
+            collection = asyncio.ensure_future(warming)
+            catalogue = Catalogue(self._bus, self.streams, self.options.worker_id)
+            catalogue.offer(suite, collection)
+            await catalogue.serve()
+            await collection
+        else:
+            await warming
+
+    def _take(self, events: list[SlotEvent]) -> None:
+        if self._tenure is not None:
+            self._tenure.take(events)
+
+    def _acknowledged(self) -> None:
+        """A heartbeat was stored: the tasks may live on, and what was held may begin."""
+        assert self._tenure is not None
+        assert self._heart is not None
+        if not self._heart.fenced:
+            for slot in self._slots:
+                slot.keep_alive()
+            self._tenure.refill()
+
+    # The supervisor
+
+    def _hear_supervisor(self) -> None:
+        for word, argument in self._link.receive():
+            if word == "ping":
+                self._link.send("pong", argument)
+        if self._link.closed:
+            os._exit(FAILED)  # nobody watches any more, so nothing may run
+
+    # The end
+
+    def _terminate(self) -> None:
+        self._terminations += 1
+        if self._terminations == 1:
+            self._drain = self._start(self._drain_and_stop())
+        elif self._drain is not None and self._terminations == 2:
+            self._drain.cancel()
+            self._start(self._stop_now())
+
+    async def _drain_and_stop(self) -> None:
+        try:
+            async with asyncio.timeout(BEGIN_S_MAX):
+                await self._begun.wait()
+        except TimeoutError:
+            self._end(STOPPED, "stopped", "it could not even register")
+            return
+        tenure, outbox = self._tenure, self._outbox
+        assert tenure is not None
+        assert outbox is not None
+        draining = WorkerDraining(worker_id=tenure.worker_id, incarnation=tenure.incarnation, reason="SIGTERM")
+        outbox.put([self._writer.draft(draining)])
+        tenure.hand_back()
+        try:
+            async with asyncio.timeout(self.options.drain_timeout_s):
+                await tenure.idle.wait()
+        except TimeoutError:
+            await tenure.return_running()
+        await asyncio.gather(*(slot.close() for slot in self._slots))
+        await self._say_goodbye(tenure, outbox, "drained", FLUSH_S_MAX)
+
+    async def _stop_now(self) -> None:
+        """Asked twice: what runs is killed and handed back, and what the log does not take soon is left unsaid."""
+        tenure, outbox = self._tenure, self._outbox
+        if tenure is None or outbox is None:
+            self._end(STOPPED, "stopped", "it had not begun")
+            return
+        tenure.hand_back()
+        await tenure.return_running()
+        await self._say_goodbye(tenure, outbox, "asked twice to stop", HURRIED_FLUSH_S_MAX)
+
+    async def _say_goodbye(self, tenure: Tenure, outbox: Outbox, reason: str, within_s: float) -> None:
+        stopped = WorkerStopped(worker_id=tenure.worker_id, incarnation=tenure.incarnation, reason=reason)
+        # The slots' last words come in the loop's next turn, and have to be said before this.
+        await asyncio.sleep(0)
+        outbox.put([self._writer.draft(stopped)])
+        if await outbox.flushed(within_s):
+            self._end(STOPPED, "stopped", reason)
+        else:
+            self._end(
+                UNREACHABLE,
+                "failed",
+                f"{len(outbox)} reports could not be delivered within {within_s:g} s: {self._bus.url} does not answer",
+            )
+
+    def _end(self, code: int, word: str, why: str) -> None:
+        if not self.exit.done():
+            self._link.send(word, why)
+            self.exit.set_result(code)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Nothing here ends by itself: half an agent would hold tasks that it can no longer answer for.
+            logger.error("agent_failed", error=repr(error), exc_info=error)
+            self._end(FAILED, "failed", str(error) or type(error).__name__)
+
+
+async def serve(options: Options, link: Link) -> int:
+    try:
+        bus = await Bus.connect(options.nats_url, name=f"agent/{options.worker_id}", wait_s=CONNECT_S_MAX)
+    except LogError as error:
+        link.send("failed", str(error))
+        return UNREACHABLE
+    agent = Agent(options, link, bus)
+    code = await agent.run()
+    with contextlib.suppress(LogError, TimeoutError):
+        async with asyncio.timeout(1):
+            await bus.close()
+    return code
+
+
+def main(options: Options, link: Link) -> int:
+    """The whole life of an agent process."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(options, link))

@@ -1,0 +1,80 @@
+"""What the end of a process, or a report of it, means for the job it ran."""
+
+from dataclasses import dataclass
+
+from worker.jobs import Job, Outcome, SlotFinished
+from worker.kept_process import Ended
+from worker.slot_pytest import Finished, Ready
+
+
+@dataclass(slots=True)
+class Running:
+    job: Job
+    started_at: float  # unix time
+    since: float  # the loop's time
+    announced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The present process is to be killed: for which job (empty: for its own start), and as what that job ends."""
+
+    key: str
+    outcome: Outcome
+    message: str = ""
+
+
+def finished_test(report: Finished, output: str) -> SlotFinished:
+    """``output`` is what the process wrote meanwhile, where pytest does not capture what tests write (-s)."""
+    return SlotFinished(
+        report.key,
+        report.outcome,
+        report.duration_s,
+        message=report.message,
+        output=report.output or output,
+        reason=report.reason,
+    )
+
+
+def crashed_test(running: Running, now: float, ended: Ended, sentence: Sentence | None, evidence: str) -> SlotFinished:
+    """The process ended under its test: by sentence, or by itself. A code of 0 is no success: os._exit(0)."""
+    if sentence is not None:
+        outcome, what = sentence.outcome, sentence.message
+    else:
+        outcome, what = Outcome.crashed, f"the process {ended.story()} while it ran this test"
+    return SlotFinished(
+        running.job.key,
+        outcome,
+        now - running.since,
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        message="\n".join(filter(None, (what, evidence))),
+    )
+
+
+def finished_command(
+    running: Running, now: float, ended: Ended, sentence: Sentence | None, output: str
+) -> SlotFinished:
+    if sentence is not None:
+        outcome, what = sentence.outcome, sentence.message
+    elif ended.cause == "exited" and ended.exit_code == 0:
+        outcome, what = Outcome.passed, ""
+    else:
+        what = f"the command {ended.story()}"
+        outcome = {"exited": Outcome.failed, "not_started": Outcome.error}.get(ended.cause, Outcome.crashed)
+    return SlotFinished(
+        running.job.key,
+        outcome,
+        now - running.since,
+        exit_code=ended.exit_code,
+        signal=ended.signal,
+        message=what,
+        output=output,
+    )
+
+
+def unknown_test(ready: Ready | None) -> str:
+    if ready is None:
+        return "there is no such test"
+    text = f"there is no such test among the {ready.count} that pytest {ready.pytest} collected in {ready.rootdir}"
+    return f"{text}\n{ready.errors}" if ready.errors else text
