@@ -1,24 +1,17 @@
 """How fast a backlog goes into the history, against a bare ordered push consumer of nats-py on the same stream.
 
-Run from the repository's root: `python -m bench.projector --events 100000`.
+`.venv/bin/python bench/projector.py --events 60000 --rounds 3`
 """
 
 import argparse
 import asyncio
-import contextlib
 import itertools
-import json
-import resource
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from events.bus import Bus, Message
-from events.clock import utc
+from _harness import Usage, broker, drain_bare, folder, measuring, ratio, run, show
+
+from events.bus import Bus
 from events.jetstream import JetStreamLog
 from events.streams import Streams, ensure_streams
 from events.worker import WorkerReadmitted
@@ -31,62 +24,12 @@ STREAMS = Streams()
 BATCH = 1000
 
 
-@contextlib.contextmanager
-def broker(folder: Path) -> Iterator[str]:
-    server = Path(sys.executable).parent / "nats-server"
-    process = subprocess.Popen(
-        [server, "-js", "-sd", folder / "store", "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", folder],
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        while not (found := list(folder.glob("*.ports"))) or not found[0].read_text().strip():
-            time.sleep(0.01)
-        yield json.loads(found[0].read_text())["nats"][0]
-    finally:
-        process.terminate()
-        process.wait()
-
-
 async def fill(bus: Bus, events: int) -> int:
     log = JetStreamLog(bus, STREAMS)
     drafts = Farm(1, workers=200, run_tasks=2000).drafts()
     for done in range(0, events, BATCH):
         await log.append(list(itertools.islice(drafts, min(BATCH, events - done))), timeout_s=30)
     return await log.last_sequence()
-
-
-async def bare(bus: Bus, last: int) -> float:
-    """nats-py with an ordered push consumer's settings, and nothing done with the messages."""
-    finished = asyncio.Event()
-    received = 0
-
-    async def take(message: Message) -> None:
-        nonlocal received
-        if message.headers is not None and "Status" in message.headers:
-            if message.reply:
-                await bus.publish(message.reply)
-            return
-        received += 1
-        if received == last:
-            finished.set()
-
-    inbox = bus.inbox()
-    subscription = await bus.subscribe(inbox, take)
-    config = {
-        "deliver_subject": inbox,
-        "deliver_policy": "all",
-        "ack_policy": "none",
-        "replay_policy": "instant",
-        "flow_control": True,
-        "idle_heartbeat": 1_000_000_000,
-        "mem_storage": True,
-    }
-    began = time.perf_counter()
-    await bus.api(f"CONSUMER.CREATE.{STREAMS.events}", {"stream_name": STREAMS.events, "config": config})
-    await finished.wait()
-    took = time.perf_counter() - began
-    await bus.unsubscribe(subscription)
-    return took
 
 
 async def ingest(bus: Bus, path: Path) -> float:
@@ -120,41 +63,32 @@ async def latency(bus: Bus, path: Path, tries: int = 100) -> list[float]:
     return took
 
 
-async def main(events: int, rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as name, broker(folder := Path(name)) as url:
+async def measure(events: int, rounds: int) -> None:
+    with folder() as place, broker(place) as url:
         bus = await Bus.connect(url, name="bench")
         await ensure_streams(bus, STREAMS)
         last = await fill(bus, events)
-        print(f"{last} events, {utc(time.time()):%Y-%m-%d %H:%M} UTC")
-        path = folder / "history.duckdb"
+        path = place / "history.duckdb"
+        bare, ours, cpu = [], [], []
         for _ in range(rounds):
-            bare_s = await bare(bus, last)
+            bare.append(await drain_bare(bus, STREAMS.events))
             path.unlink(missing_ok=True)
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            took = await ingest(bus, path)
-            after = resource.getrusage(resource.RUSAGE_SELF)
-            cpu = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
-            print(
-                f"bare ordered consumer   {last / bare_s:8.0f} events/s\n"
-                f"projector, all tables   {last / took:8.0f} events/s  ratio {bare_s / took:.2f}  "
-                f"cpu {cpu:.1f} s  file {path.stat().st_size / 1e6:.0f} MB  rss {after.ru_maxrss // 1024} MB"
-            )
-        found = sorted(await latency(bus, path))
-        print(
-            f"idle, append to commit  median {statistics.median(found) * 1000:.1f} ms, "
-            f"p99 {found[int(len(found) * 0.99)] * 1000:.1f} ms"
-        )
+            before = Usage.own()
+            ours.append(await ingest(bus, path))
+            cpu.append(Usage.own().cpu_s - before.cpu_s)
+        show("nats-py's ordered consumer, empty callback", [last / took for took in bare], "events/s", 0)
+        show("projector, all tables", [last / took for took in ours], "events/s", 0)
+        show("projector, processor time", cpu, "s", 2, note=f"for {last} events")
+        print(f"projector / bare consumer: {1 / ratio(ours, bare):.2f}")
+        print(f"file {path.stat().st_size / 1e6:.0f} MB, largest memory {Usage.own().memory_mb:.0f} MB")
+        show("append to commit, idle system", [took * 1000 for took in await latency(bus, path)], "ms", 1)
         await bus.close()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--events", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main(arguments.events, arguments.rounds))
-    else:
-        uvloop.run(main(arguments.events, arguments.rounds))
+    with measuring("The projector over a backlog; target: 20,000 events/s"):
+        run(measure(arguments.events, arguments.rounds))

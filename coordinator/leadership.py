@@ -15,6 +15,7 @@ import structlog
 
 from events.bus import Bus
 from events.clock import utc
+from events.ending import ended
 from events.envelope import Draft, Envelope
 from events.errors import Conflict, Unacknowledged
 from events.heartbeats import HeartbeatReader
@@ -30,6 +31,7 @@ from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
 log = structlog.get_logger(__name__)
 
 LEASE_TTL_S = 2
+GONE = ("stopped", "permanent")
 
 
 class LeadershipStatus(NamedTuple):
@@ -66,6 +68,11 @@ class Leadership:
     def open_runs(self) -> list[str]:
         return [] if self._consumer is None else list(self._consumer.state.runs)
 
+    def workers_present(self) -> list[tuple[str, int]]:
+        """Ids and incarnations of the workers that have neither stopped nor been given up."""
+        workers = () if self._consumer is None else self._consumer.state.workers.values()
+        return [(worker.worker_id, worker.incarnation) for worker in workers if worker.status not in GONE]
+
     async def run(self) -> None:
         events = await self._log.reader()
         heartbeats = await HeartbeatReader.start(self._bus, self._streams)
@@ -80,9 +87,7 @@ class Leadership:
                 task.result()
         finally:
             consumer.stop_leading()
-            for task in (folding, campaign):
-                task.cancel()
-            await asyncio.gather(folding, campaign, return_exceptions=True)
+            await ended(folding, campaign)
             with contextlib.suppress(Unacknowledged):
                 await lease.release()
             await events.close()
@@ -92,21 +97,23 @@ class Leadership:
         """For ever: get the lease, be elected, renew until it is lost."""
         while True:
             if await lease.acquire_or_renew():
-                term = await self._be_elected(lease)
+                term = await self._be_elected(consumer, lease)
                 if term is not None:
                     await self._lead(consumer, lease, term)
                     continue
             # Standbys do not all try at the same moment.
             await asyncio.sleep(LEASE_TTL_S * random.uniform(0.1, 0.2))  # noqa: S311
 
-    async def _be_elected(self, lease: Lease) -> Term | None:
+    async def _be_elected(self, consumer: RecoveryConsumer, lease: Lease) -> Term | None:
         """Appends the own election by compare-and-set; None: somebody else was quicker, or the broker is away."""
         try:
             last = await self._log.last_on(LEADER_TAIL)
             number, sequence = 1, 0
             if last is not None:
+                if not isinstance(last.event, LeaderElected) and consumer.state.events_sequence < last.sequence:
+                    return None  # nobody understands what stands there: how many terms there were, the fold must tell
                 sequence = last.sequence
-                number = last.event.term + 1 if isinstance(last.event, LeaderElected) else 1
+                number = (last.event.term if isinstance(last.event, LeaderElected) else consumer.state.term) + 1
             event = LeaderElected(coordinator_id=self._coordinator_id, term=number)
             envelope = Envelope(id=new_id(), time=utc(time.time()), source=self._source, event=event)
             appended = await self._log.append([Draft(envelope)], fence=Fence(LEADER_TAIL, sequence))

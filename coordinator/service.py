@@ -153,6 +153,10 @@ class CoordinatorService:
         """The runs that have tasks without a verdict, as far as the log has been folded."""
         return [] if self._leadership is None else self._leadership.open_runs()
 
+    def workers_present(self) -> list[tuple[str, int]]:
+        """Ids and incarnations of the workers that have neither stopped nor been given up, as far as is folded."""
+        return [] if self._leadership is None else self._leadership.workers_present()
+
     async def stop(self, reason: str = "asked to stop") -> None:
         """Everything in order: no more questions, no more decisions, a farewell, the history up to date, the broker."""
         if self._stopping:

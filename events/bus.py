@@ -3,12 +3,14 @@
 * callbacks that raise kill its read loop, so none of ours can;
 * it gives up after 60 reconnections, so it is told never to;
 * reconnections of a whole farm come at once, so each client waits its own time;
-* a request whose permission is denied only times out, so violations are kept for the error message.
+* a request whose permission is denied only times out, so violations are kept for the error message;
+* before Python 3.12 its requests lose a cancellation that comes together with their answer, so that is looked for.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlparse
 
@@ -145,11 +147,15 @@ class Bus:
 
         Raises:
             Unacknowledged: no answer within `timeout_s`, or nobody listens on `subject`.
+            BrokerRefused: the payload is larger than the broker takes.
         """
         try:
-            answer = await self._client.request(
-                subject, payload, timeout=timeout_s, headers=None if headers is None else dict(headers)
-            )
+            with _cancellable():
+                answer = await self._client.request(
+                    subject, payload, timeout=timeout_s, headers=None if headers is None else dict(headers)
+                )
+        except nats.errors.MaxPayloadError as error:
+            raise _too_large(subject, payload) from error
         except nats.errors.NoRespondersError as error:
             raise Unacknowledged(f"nobody answers on {subject}: is JetStream enabled?") from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
@@ -164,11 +170,14 @@ class Bus:
 
         Raises:
             Unacknowledged: the connection is closed, or its buffer is full.
+            BrokerRefused: the payload is larger than the broker takes.
         """
         try:
             await self._client.publish(
                 subject, payload, reply=reply, headers=None if headers is None else dict(headers)
             )
+        except nats.errors.MaxPayloadError as error:
+            raise _too_large(subject, payload) from error
         except (nats.errors.Error, OSError) as error:
             raise Unacknowledged(f"could not send on {subject}: {_said(error)}") from error
 
@@ -208,7 +217,8 @@ class Bus:
 
     async def flush(self, timeout_s: int = 2) -> None:
         try:
-            await self._client.flush(timeout_s)
+            with _cancellable():
+                await self._client.flush(timeout_s)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise Unacknowledged(f"flush: {_said(error)}") from error
 
@@ -219,6 +229,18 @@ class Bus:
         except (nats.errors.Error, OSError) as error:
             log.debug("close_failed", error=str(error))
         self.closed.set()
+
+
+@contextlib.contextmanager
+def _cancellable() -> Iterator[None]:
+    """`asyncio.wait_for`, which nats-py waits with, forgets a cancellation when what it waits for is there already."""
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _await_listener(url: str, wait_s: float) -> None:
@@ -245,6 +267,10 @@ def _port(parsed: Any, url: str) -> int:
         return parsed.port or 4222
     except ValueError as error:
         raise Unreachable(url, f"not a URL: {error}") from error
+
+
+def _too_large(subject: str, payload: bytes) -> BrokerRefused:
+    return BrokerRefused(f"publishing on {subject}", f"{len(payload)} bytes are more than the broker takes at once")
 
 
 def headers_of(pairs: Sequence[tuple[str, str | None]]) -> dict[str, str]:

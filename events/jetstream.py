@@ -12,13 +12,14 @@ from events.bus import Bus, headers_of
 from events.envelope import SYNTHETIC_HEADER, TRACE_HEADER, Draft, Recorded
 from events.errors import BrokerRefused, Conflict, Fenced, LogFull, Unacknowledged
 from events.identity import new_id
-from events.log import BATCH_MAX, Appended, Fence
+from events.log import BATCH_MAX, Appended, Fence, check_append
 from events.reader import RawReader
 from events.streams import Streams
 
 WRONG_LAST_SEQUENCE = 10071
-SEQUENCE_IN_FLIGHT = 10164
-"""A cluster has another append on the same subject in flight: nothing was stored, try again."""
+TRY_AGAIN = (10164, 10176, 10210, 10211)
+"""Nothing was stored, and the next try may succeed: another append on the same subject is in flight in the cluster; a
+part of the batch was lost on the way, or took too long; too many batches are in flight."""
 STREAM_FULL = (10077, 10047, 10123, 10122)
 DUPLICATE_IN_BATCH = 10201
 MESSAGE_NOT_FOUND = 10037
@@ -104,6 +105,8 @@ class JetStreamLog:
     async def append(self, drafts: Sequence[Draft], *, fence: Fence | None = None, timeout_s: float = 2.0) -> Appended:
         if not 1 <= len(drafts) <= BATCH_MAX:
             raise ValueError(f"{len(drafts)} events in one append: 1 to {BATCH_MAX} fit")
+        messages = [self._message(draft) for draft in drafts]
+        check_append(drafts, [payload for _, payload, _ in messages], fence)
         condition: dict[str, str] = {}
         if fence is not None:
             condition = {
@@ -111,10 +114,10 @@ class JetStreamLog:
                 "Nats-Expected-Last-Subject-Sequence-Subject": self._streams.event_subject(fence.tail),
             }
         if len(drafts) == 1:
-            subject, payload, headers = self._message(drafts[0])
+            subject, payload, headers = messages[0]
             answer = await self._bus.request(subject, payload, headers | condition, timeout_s=timeout_s)
         else:
-            answer = await self._append_batch(drafts, condition, timeout_s)
+            answer = await self._append_batch(messages, condition, timeout_s)
         ack = _ack.decode(answer)
         if ack.error is None:
             return Appended(ack.seq, ack.duplicate)
@@ -122,12 +125,13 @@ class JetStreamLog:
             return Appended(0, duplicate=True)
         raise _refusal(ack.error, fenced=fence is not None)
 
-    async def _append_batch(self, drafts: Sequence[Draft], condition: dict[str, str], timeout_s: float) -> bytes:
+    async def _append_batch(
+        self, messages: Sequence[tuple[str, bytes, dict[str, str]]], condition: dict[str, str], timeout_s: float
+    ) -> bytes:
         """An atomic batch (ADR-50): the first message opens it, the last commits it and is answered for all."""
         batch_id = new_id()
-        last = len(drafts)
-        for number, draft in enumerate(drafts, start=1):
-            subject, payload, headers = self._message(draft)
+        last = len(messages)
+        for number, (subject, payload, headers) in enumerate(messages, start=1):
             headers["Nats-Batch-Id"] = batch_id
             headers["Nats-Batch-Sequence"] = str(number)
             if number == 1:
@@ -199,7 +203,7 @@ def _refusal(error: _Error, *, fenced: bool) -> Exception:
     if error.err_code == WRONG_LAST_SEQUENCE:
         kind = Fenced if fenced else Conflict
         return kind(what, error.description, error.err_code)
-    if error.err_code == SEQUENCE_IN_FLIGHT:
+    if error.err_code in TRY_AGAIN:
         return Unacknowledged(f"{what}: {error.description}")
     if error.err_code in STREAM_FULL:
         return LogFull(what, error.description, error.err_code)

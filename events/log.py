@@ -9,9 +9,40 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from events.envelope import Draft, Recorded
+from events.errors import BrokerRefused
+
+MESSAGE_TOO_LARGE = 10054
+"""JetStream's error code."""
 
 BATCH_MAX = 1000
 """Most events in one atomic append (a limit of the server)."""
+
+MESSAGE_BYTES_MAX = 256 * 1024
+"""Largest message of the log, headers included."""
+
+_HEADER_BYTES = 1024
+_LEADER_BYTES = 15 * 1024
+"""What a leader may add when it repeats what others wrote: the order to a worker holds the task that was submitted."""
+
+
+def payload_bytes_max(fence: "Fence | None") -> int:
+    """Largest payload of an append. Without a fence it is less, so that every fact leaves room for its decision."""
+    return MESSAGE_BYTES_MAX - _HEADER_BYTES - (_LEADER_BYTES if fence is None else 0)
+
+
+def check_append(drafts: Sequence[Draft], payloads: Sequence[bytes], fence: "Fence | None") -> None:
+    """The part of `EventLog.append` that needs no log.
+
+    Raises:
+        ValueError, BrokerRefused: as there.
+    """
+    if len({draft.envelope.id for draft in drafts}) != len(drafts):
+        raise ValueError("an event id is twice in one append: the log would store nothing and call it a duplicate")
+    largest = max(map(len, payloads))
+    if largest > payload_bytes_max(fence):
+        number = next(index for index, payload in enumerate(payloads) if len(payload) == largest)
+        tail = drafts[number].envelope.event.tail()
+        raise BrokerRefused("append", f"{largest} bytes in {tail}: {payload_bytes_max(fence)} fit", MESSAGE_TOO_LARGE)
 
 
 class Fence(NamedTuple):
@@ -83,10 +114,11 @@ class EventLog(Protocol):
     async def append(self, drafts: Sequence[Draft], *, fence: Fence | None = None, timeout_s: float = 2.0) -> Appended:
         """Stores all of the events, next to each other and in this order, or none. Acknowledged means stored.
 
-        Sending the same drafts again is safe: within the broker's dedupe window they are stored once.
+        Sending the same drafts again is safe: within the broker's dedupe window they are stored once. A batch is the
+        same only as a whole: one that holds a part of an older one counts as known, and nothing of it is stored.
 
         Raises:
-            ValueError: no events, or more than `BATCH_MAX`.
+            ValueError: no events, more than `BATCH_MAX`, or one of them twice.
             Fenced: the fence does not hold; nothing was stored.
             LogFull: the stream's limit is reached; nothing was stored.
             Unacknowledged: unknown whether it was stored; send the same drafts again.

@@ -10,7 +10,7 @@ from typing import Self
 from events import codec
 from events.envelope import SYNTHETIC_HEADER, Draft, Recorded
 from events.errors import Fenced
-from events.log import BATCH_MAX, Appended, Fence
+from events.log import BATCH_MAX, Appended, Fence, check_append
 from events.subjects import matches
 
 READ_MAX = 1000
@@ -89,15 +89,19 @@ class MemoryLog:
         del timeout_s  # memory answers at once
         if not 1 <= len(drafts) <= BATCH_MAX:
             raise ValueError(f"{len(drafts)} events in one append: 1 to {BATCH_MAX} fit")
+        payloads = [codec.encode(draft.envelope) for draft in drafts]
+        check_append(drafts, payloads, fence)
         now = self._wall()
         known = [self._duplicate(draft.envelope.id, now) for draft in drafts]
-        if any(known):
-            # As the server does: the dedupe window is looked at before the conditions.
+        last = 0 if fence is None else self._last_by_tail.get(fence.tail, 0)
+        fenced = fence is not None and last != fence.sequence
+        # As the server does: of a batch the ids are looked at before the condition, of a single event behind it.
+        if any(known) and not (fenced and len(drafts) == 1):
             return Appended(known[0] if len(drafts) == 1 else 0, duplicate=True)
-        if fence is not None and self._last_by_tail.get(fence.tail, 0) != fence.sequence:
-            raise Fenced("append", f"wrong last sequence: {self._last_by_tail.get(fence.tail, 0)}", 10071)
-        for draft in drafts:
-            self._store(draft, now)
+        if fenced:
+            raise Fenced("append", f"wrong last sequence: {last}", 10071)
+        for draft, payload in zip(drafts, payloads, strict=True):
+            self._store(draft, payload, now)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -108,9 +112,8 @@ class MemoryLog:
         sequence, at = self._known.get(event_id, (0, 0.0))
         return sequence if sequence and now - at <= self._duplicate_window_s else 0
 
-    def _store(self, draft: Draft, now: float) -> None:
+    def _store(self, draft: Draft, payload: bytes, now: float) -> None:
         # Through the wire format and back, so that nothing is shared and nothing travels that JSON cannot hold.
-        payload = codec.encode(draft.envelope)
         sequence = self.last + 1
         tail = draft.envelope.event.tail()
         headers = {SYNTHETIC_HEADER: draft.synthetic} if draft.synthetic is not None else None

@@ -13,6 +13,7 @@ from typing import Any, Self
 import structlog
 
 from events.bus import Bus, Message, Subscription
+from events.ending import ended
 from events.errors import BrokerRefused, LogError, Unacknowledged
 
 log = structlog.get_logger(__name__)
@@ -61,9 +62,8 @@ class RawReader:
     async def close(self) -> None:
         if self._keeper is not None:
             self._bus.forget_reconnect(self._renew.set)
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-            self._keeper = None
+            keeper, self._keeper = self._keeper, None
+            await ended(keeper)
         await self._drop_subscription()
 
     async def next(self, wait_s: float | None = None) -> list[tuple[int, float, Message]]:

@@ -7,11 +7,11 @@ import msgspec
 from events.bus import Bus
 from events.errors import BrokerRefused
 from events.identity import Id
+from events.log import MESSAGE_BYTES_MAX
 
 STREAM_NOT_FOUND = 10059
 NANOSECONDS = 1_000_000_000
 MIB = 1024 * 1024
-MESSAGE_BYTES_MAX = 256 * 1024
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):

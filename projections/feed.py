@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from events.ending import ended
 from events.envelope import Recorded
 from events.log import Reader
 from events.task import TaskAttemptFinished
@@ -15,7 +16,6 @@ WEIGHT_MAX = 64 * 1024 * 1024
 """Roughly the bytes of prose in one transaction: an attempt's output may take 32 KiB."""
 
 EVENT_WEIGHT = 512
-CLOSE_S_MAX = 2.0
 
 
 class Feed:
@@ -78,14 +78,8 @@ class Feed:
         return self._reader.damage()
 
     async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        closing = asyncio.create_task(self._reader.close())
-        done, _ = await asyncio.wait({closing}, timeout=CLOSE_S_MAX)
-        if not done:
-            # nats-py swallows a cancellation that meets it while it flushes; a second one gets through.
-            closing.cancel()
-        await asyncio.gather(closing, return_exceptions=True)
+        await ended(self._task)
+        await self._reader.close()
 
 
 def _weight(recorded: Recorded) -> int:

@@ -14,12 +14,13 @@ import structlog
 
 from events.base import Event
 from events.clock import ClusterClock, utc
+from events.ending import ended
 from events.envelope import Draft, Envelope, Provenance, Recorded
 from events.errors import BrokerRefused, Fenced, LogFull, Unacknowledged
 from events.log import EventLog, Fence, Reader
 from events.system import LogDamaged
 from events.worker import RecordedHeartbeat
-from recovery.core import RULES_VERSION, Decision, State, decide, evolve, next_due, observe
+from recovery.core import DECISIONS_MAX, RULES_VERSION, Decision, State, decide, evolve, next_due, observe
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +65,8 @@ class RecoveryConsumer:
         self._term: Term | None = None
         self._facts: list[Event] = []
         """What the leader has to say that is no decision of the core: damage of the log, a change of policy."""
+        self._unsettled: tuple[Term, list[Draft]] | None = None
+        """What was sent, and may be stored or not. Until that is known the term says nothing else."""
         self._fact_number = 0
         self.clock = clock or ClusterClock()
         self.state = State()
@@ -72,7 +75,9 @@ class RecoveryConsumer:
 
     @property
     def leading(self) -> bool:
-        return self._term is not None and self._term.holds()
+        """It has the lease, and has folded the log up to its own election: what the state says is what it decides."""
+        term = self._term
+        return term is not None and term.holds() and self.state.fencing_token == term.token
 
     @property
     def caught_up(self) -> bool:
@@ -106,10 +111,7 @@ class RecoveryConsumer:
                     pump.result()
                 reading = await self._lead_once(reading)
         finally:
-            for task in (pump, reading):
-                if task is not None:
-                    task.cancel()
-            await asyncio.gather(pump, *([] if reading is None else [reading]), return_exceptions=True)
+            await ended(pump, reading)
 
     async def _something(self, reading: "asyncio.Task[list[Recorded]]", pump: "asyncio.Task[None]") -> None:
         """Returns when an event has come, when something falls due, or when somebody woke us."""
@@ -137,6 +139,8 @@ class RecoveryConsumer:
         state = self.state
         for recorded in batch:
             evolve(state, recorded)
+            if self._unsettled is not None and recorded.id == self._unsettled[1][-1].envelope.id:
+                self._unsettled = None
         if batch:
             self.clock.observe(batch[-1].time)
         for first, last in self._events.damage():
@@ -153,13 +157,21 @@ class RecoveryConsumer:
             drafts = self._drafts(term)
             if not drafts:
                 return reading
+            self._unsettled = (term, drafts)
             if not await self._append(term, drafts):
                 return reading
-            reading = await self._read_back(drafts[-1].envelope.id, reading)
+            reading = await self._read_back(reading)
 
     def _drafts(self, term: Term) -> list[Draft]:
+        if self._unsettled is not None:
+            of_term, sent = self._unsettled
+            if of_term is term:
+                return sent
+            # Facts stay true under the next term; one that was stored after all is stored twice, which harms nobody.
+            self._facts[:0] = [draft.envelope.event for draft in sent if draft.envelope.decision is None]
+            self._unsettled = None
         now = self.clock.now()
-        facts, self._facts = self._facts, []
+        facts, self._facts = self._facts[:DECISIONS_MAX], self._facts[DECISIONS_MAX:]
         drafts = [self._draft_of_fact(term, fact, now) for fact in facts]
         if drafts:
             # Facts go in a batch of their own: a batch of decisions holds decisions only, and can be verified.
@@ -233,13 +245,9 @@ class RecoveryConsumer:
             self._term = None
         self.deposed.set()
 
-    async def _read_back(
-        self, last_id: str, reading: "asyncio.Task[list[Recorded]] | None"
-    ) -> "asyncio.Task[list[Recorded]] | None":
+    async def _read_back(self, reading: "asyncio.Task[list[Recorded]] | None") -> "asyncio.Task[list[Recorded]] | None":
         """Folds on until the batch itself has come by: only then does the state know what was decided."""
-        while True:
-            batch = await (reading if reading is not None else self._events.next())
+        while self._unsettled is not None:
+            self._fold(await (reading if reading is not None else self._events.next()))
             reading = None
-            self._fold(batch)
-            if any(recorded.id == last_id for recorded in batch):
-                return None
+        return reading

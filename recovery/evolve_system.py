@@ -23,7 +23,7 @@ def leader_elected(state: State, recorded: Recorded, event: LeaderElected) -> bo
     state.leader_id = event.coordinator_id
     state.fencing_token = recorded.sequence
     # Nobody watched for a while: silence counts from here on.
-    state.elected_at = recorded.time
+    state.watched_since = recorded.time
     _index_all_workers(state)
     return True
 
@@ -37,10 +37,11 @@ def coordinator_stopped(state: State, recorded: Recorded, event: CoordinatorStop
 
 
 def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bool:
-    del recorded
     state.policy = event.policy
     state.policy_hash = event.policy_hash
     state.policy_recorded = True
+    # Workers beat by the rules that they know: silence under the new ones counts from here on.
+    state.watched_since = recorded.time
     _index_all_workers(state)
     return True
 

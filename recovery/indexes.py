@@ -41,18 +41,18 @@ def silent_until(state: State, worker: Worker) -> float:
     policy = state.policy
     newer = state.newer_beat(worker)
     if newer is not None:
-        return max(newer.time, state.elected_at) + policy.failed_after
+        return max(newer.time, state.watched_since) + policy.failed_after
     beat = state.last_beat(worker)
     if beat is None:
-        since = max(worker.registered_at, state.elected_at)
+        since = max(worker.registered_at, state.watched_since)
         return since + policy.first_heartbeat_timeout
     if worker.status == "suspect":
         if beat.sequence > worker.suspected_beat:
             return AT_ONCE
-        return max(beat.time, state.elected_at) + policy.failed_after
+        return max(beat.time, state.watched_since) + policy.failed_after
     # A draining worker gets no new work anyway: suspicion would change nothing.
     threshold = policy.failed_after if worker.status == "draining" else policy.suspect_after
-    return max(beat.time, state.elected_at) + threshold
+    return max(beat.time, state.watched_since) + threshold
 
 
 def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:
@@ -122,9 +122,7 @@ def index_task(state: State, task: Task) -> None:
     state.orphaned.pop(task_id, None)
     owed = task.status in ("finished", "returned") or (
         task.cancel_requested
-        and (
-            task.status == "queued" or orphan or (task.status in ("assigned", "running") and not task.revoked)
-        )
+        and (task.status == "queued" or orphan or (task.status in ("assigned", "running") and not task.revoked))
     )
     if owed:
         state.unsettled[task_id] = None

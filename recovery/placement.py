@@ -92,8 +92,8 @@ class Placement:
 
     def _promising(self, task: Task) -> bool:
         """Whether each label that the task requires is somewhere on this level."""
-        labels = self._state.available_labels.get(self._level, {})
-        return all(label in labels for label in task.requires)
+        labels = self._state.available_labels.get(self._level)
+        return labels is not None and all(label in labels for label in task.requires)
 
     def _charge(self, worker: Worker) -> None:
         load = self._load.get(worker.worker_id, len(worker.held)) + 1

@@ -21,7 +21,8 @@ class State:
         self.term = 0
         self.leader_id: str | None = None
         self.fencing_token = 0
-        self.elected_at = 0.0
+        self.watched_since = 0.0
+        """When the present leader, or the present policy, began: no silence counts from further back."""
         self.workers: dict[str, Worker] = {}
         self.tasks: dict[str, Task] = {}
         self.runs: dict[str, dict[str, None]] = {}

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,6 @@ from tests.waiting import event_in, is_kind
 
 ROOT = Path(__file__).parents[1]
 NOBODY = "nats://127.0.0.1:9"
-HELP_S_MAX = 0.15
 
 
 class Ended(NamedTuple):
@@ -151,18 +149,23 @@ def test_the_reader_of_a_pipe_may_leave(tmp_path: Path) -> None:
     assert done.stderr == b""
 
 
-def test_help_is_quick_and_complete(tmp_path: Path) -> None:
-    best = min(_timed(tmp_path) for _ in range(3))
-    assert best < HELP_S_MAX
+def test_help_is_complete(tmp_path: Path) -> None:
     ended = run(tmp_path, "--help")
     assert ended.code == 0
     assert all(f"\n  {name} " in ended.out for name in resurgam.COMMANDS)
 
 
-def _timed(folder: Path) -> float:
-    began = time.perf_counter()
-    run(folder, "--help")
-    return time.perf_counter() - began
+def test_help_loads_nothing_that_takes_time(tmp_path: Path) -> None:
+    program = (
+        "import sys, resurgam\n"
+        "try: resurgam.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('loaded', sorted({'nats', 'duckdb', 'rich', 'typer', 'asyncio', 'msgspec'} & set(sys.modules)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
+    )
+    assert ended.stdout.splitlines()[-1] == "loaded []"
 
 
 def test_nothing_at_all_shows_the_commands_and_fails(tmp_path: Path) -> None:

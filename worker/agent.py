@@ -40,6 +40,7 @@ from worker.link import Link
 from worker.options import Options
 from worker.outbox import Outbox
 from worker.patience import until_answered
+from worker.ruling import policy_in_force
 from worker.slots import Slot
 from worker.tenure import Tenure
 
@@ -94,9 +95,7 @@ class Agent:
         """Acts on the log, event by event."""
         worker_id = self.options.worker_id
         incarnation = await self._register()
-        current = await until_answered(lambda: self.log.last_on("system.policy_changed"))
-        if current is not None and isinstance(current.event, PolicyChanged):
-            self._policy = current.event.policy
+        self._policy = await policy_in_force(self.log)
         self._make_slots()
         tenure = self._begin(incarnation)
         tails = [f"task.*.*.{worker_id}", f"worker.{worker_id}.*", "system.policy_changed"]
@@ -109,9 +108,7 @@ class Agent:
     async def _handle(self, tenure: Tenure, recorded: Recorded) -> Tenure:
         event = recorded.event
         if isinstance(event, PolicyChanged):
-            self._policy = event.policy
-            if self._heart is not None:
-                self._heart.policy = event.policy
+            self._obey(event.policy)
         elif recorded.sequence <= tenure.incarnation:
             pass  # addressed to an incarnation before this one
         elif isinstance(event, TaskAssigned):
@@ -129,6 +126,14 @@ class Agent:
         elif isinstance(event, WorkerRegistered) and recorded.id not in self._registrations:
             await self._give_way(tenure, recorded, event)
         return tenure
+
+    def _obey(self, policy: Policy) -> None:
+        """At once, and in what runs already: others count this worker's silence by the new policy from now on."""
+        self._policy = policy
+        if self._heart is not None:
+            self._heart.obey(policy)
+        for slot in self._slots:
+            slot.fence_after(keeper_fence_s(policy))
 
     # Incarnations
 

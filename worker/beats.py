@@ -55,7 +55,8 @@ class Heart:
         self._lag_s = 0.0
         self._doubtful = False
         self._acknowledged_at = now()
-        self._reconnected = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._ruled = asyncio.Event()
         self._process = psutil.Process()
 
     @property
@@ -71,6 +72,12 @@ class Heart:
             and self.silence_s <= START_WITHIN_BEATS * self.policy.heartbeat_interval
         )
 
+    def obey(self, policy: Policy) -> None:
+        """Beats at once, and from then on as the new policy says: it may allow much less silence than the old one."""
+        self.policy = policy
+        self._hurry.set()
+        self._ruled.set()
+
     async def run(
         self,
         *,
@@ -85,19 +92,19 @@ class Heart:
         each beat that was stored; `on_fence` when none was for `policy.self_fence_after`, once until one is again.
         `condemned` asks the log whether this incarnation was given up.
         """
-        self._bus.on_reconnect(self._reconnected.set)
+        self._bus.on_reconnect(self._hurry.set)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._beat_for_ever(vitals, condemned, on_acknowledged), name="heartbeats")
                 group.create_task(self._watch_for_ever(on_fence), name="fence")
         finally:
-            self._bus.forget_reconnect(self._reconnected.set)
+            self._bus.forget_reconnect(self._hurry.set)
 
     async def _beat_for_ever(
         self, vitals: Vitals, condemned: Callable[[], Awaitable[bool]], on_acknowledged: Callable[[], None]
     ) -> None:
         while True:
-            self._reconnected.clear()
+            self._hurry.clear()
             interval = self.policy.heartbeat_interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
             began = now()
             if self._bus.connected and await self._send(vitals, interval):
@@ -124,11 +131,12 @@ class Heart:
         return True
 
     async def _pause(self, pause_s: float) -> None:
-        """Until the next beat is due, or the broker is there again; what it took too long is the loop's lag."""
+        """Until the next beat is due, the broker is there again, or a new policy; what it took too long is the loop's
+        lag."""
         due = now() + max(pause_s, 0.0)
         try:
             async with asyncio.timeout(max(pause_s, 0.0)):
-                await self._reconnected.wait()
+                await self._hurry.wait()
         except TimeoutError:
             self._lag_s = max(now() - due, 0.0)
 
@@ -139,9 +147,15 @@ class Heart:
                 self.fenced = True
                 logger.warning("worker_fenced_itself", silence_s=round(self.silence_s, 3))
                 on_fence()
-            # A policy may change meanwhile, so it is looked at every interval at least.
             interval = self.policy.heartbeat_interval
-            await asyncio.sleep(min(max(left_s, 0.0), interval) if not self.fenced else interval)
+            try:
+                async with asyncio.timeout(min(max(left_s, 0.0), interval) if not self.fenced else interval):
+                    await self._ruled.wait()
+            except TimeoutError:
+                continue
+            self._ruled.clear()
+            # The beat that a new policy calls for is on its way: the silence before it was allowed by the old one.
+            await asyncio.sleep(self.policy.heartbeat_interval)
 
     def _heartbeat(self, vitals: Vitals) -> Heartbeat:
         running, queued = vitals()

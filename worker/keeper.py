@@ -6,13 +6,14 @@ Run as ``python -I -S keeper.py --control-fd N --status-fd N --fence-after SECON
 milliseconds. The keeper is a child subreaper in a session of its own: however often a task forks, detaches or
 calls setsid, what it started stays beneath the keeper and is found there.
 
-Orders come as single bytes on the control fd, and signals from a terminal are ignored:
+Orders come as bytes on the control fd, and signals from a terminal are ignored:
 
 =========  =======================================================================================
 ``.``      keep-alive (as is every byte that is not an order)
 ``k``      kill the tree now
 ``t``      SIGTERM to the command, then kill the tree once it is gone or ``--grace`` has passed
 ``a``      the same with SIGABRT, on which faulthandler writes down every thread's stack
+``fN;``    from now on the fence falls after N seconds without a byte; by itself it is no keep-alive
 =========  =======================================================================================
 
 End of file on the control fd, or no byte for ``--fence-after`` seconds, means that the agent cannot be relied
@@ -226,6 +227,12 @@ class Keeper:
                 return "killed"
             if ordered:
                 continue
+            orders, fence_after_s = without_fence(orders)
+            if fence_after_s is not None:
+                self.options.fence_after_s = fence_after_s
+                deadline = min(deadline, now() + fence_after_s)
+            if not orders:
+                continue
             deadline = now() + self.options.fence_after_s
             if b"t" in orders or b"a" in orders:
                 send(self.child, signal.SIGTERM if b"t" in orders else signal.SIGABRT)
@@ -297,6 +304,18 @@ def raise_oom_score() -> None:
         pass
     finally:
         os.close(fd)
+
+
+def without_fence(orders: bytes) -> tuple[bytes, float | None]:
+    """The other orders, and the seconds of the last order about the fence. An order is written whole or not at all."""
+    rest, fence_after_s = b"", None
+    while orders:
+        before, _, behind = orders.partition(b"f")
+        number, _, orders = behind.partition(b";")
+        rest += before
+        if number:
+            fence_after_s = float(number)
+    return rest, fence_after_s
 
 
 def drain(fd: int) -> bytes | None:

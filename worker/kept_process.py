@@ -121,6 +121,9 @@ class KeptProcess:
     def keep_alive(self) -> None:
         self._order(b".")
 
+    def fence_after(self, seconds: float) -> None:
+        self._order(f"f{seconds:.6f};".encode())
+
     def kill(self) -> None:
         self._order(b"k")
 

@@ -49,7 +49,15 @@ if TYPE_CHECKING:
 if __name__ == "__main__" and sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
     del sys.path[0]  # as for the pytest command: our folder is no place for the suite to import from
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    if error.name != "pytest":
+        raise
+    sys.stderr.write(
+        f"ERROR: {sys.executable} has no pytest: install it there, or name the suite's interpreter with --python\n"
+    )
+    sys.exit(4)
 
 TEXT_BYTES_MAX = 64 * 1024
 ITEMS_PER_LINE = 500

@@ -125,6 +125,13 @@ class Slot:
         if self._command is not None:
             self._command.keep_alive()
 
+    def fence_after(self, seconds: float) -> None:
+        """From now on, for what runs and for all that comes."""
+        self._limits = Limits(**{**self._limits, "fence_after_s": seconds})
+        for process in (self._warm.process if self._warm is not None else None, self._command):
+            if process is not None:
+                process.fence_after(seconds)
+
     async def warm(self, suite: Suite, *, listing: bool = False) -> Collection | None:
         """Start the pytest process for a suite ahead of its first job; returns when it is ready or has failed.
 

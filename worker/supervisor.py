@@ -33,6 +33,7 @@ from worker.link import Link, pair
 from worker.options import Options
 from worker.outbox import Outbox
 from worker.patience import until_answered
+from worker.ruling import policy_in_force
 from worker.sweep import reap, sweep
 from worker.watchdog import PINGS, Watchdog
 
@@ -95,9 +96,7 @@ class Supervisor:
     async def run(self) -> Ending:
         loop = asyncio.get_running_loop()
         after = await self._await_setup()
-        current = await until_answered(lambda: self._log.last_on("system.policy_changed"))
-        if current is not None and isinstance(current.event, PolicyChanged):
-            self._policy = current.event.policy
+        self._policy = await policy_in_force(self._log)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from events.base import Event, TaskEvent
 from events.envelope import Recorded
 from events.kinds import tag_of
 from events.log import EventLog
-from events.task import TaskCompleted, TaskStarted, TaskSubmitted
+from events.system import LeaderElected
+from events.task import TaskCompleted, TaskRequeued, TaskStarted, TaskSubmitted
 from events.work import PytestWork
 from recovery.core import State, evolve
-from replay.story import concerns
 from replay.timeline import entity_of
 
 T = TypeVar("T")
@@ -45,6 +46,9 @@ class Chronicle:
         """Node ids of the tests, by task."""
         self.done: Counter[str] = Counter()
         """Verdicts by the worker that brought them."""
+        self.requeued = 0
+        self.leader = ""
+        """Who was elected last, living or not."""
         self._starts: dict[str, Recorded] = {}
         self._news = asyncio.Event()
 
@@ -65,6 +69,10 @@ class Chronicle:
             self.names[event.task_id] = event.work.node_id
         elif isinstance(event, TaskStarted):
             self._starts[event.task_id] = recorded
+        elif isinstance(event, LeaderElected):
+            self.leader = event.coordinator_id
+        elif isinstance(event, TaskRequeued):
+            self.requeued += 1
         elif isinstance(event, TaskCompleted) and event.worker_id is not None:
             self.done[event.worker_id] += 1
 
@@ -127,13 +135,18 @@ class Chronicle:
         await self.until(lambda: self.sequence >= last or None, what=f"event {last}", within_s=within_s)
 
     def last_seen(self, about: str = "") -> str:
-        """The last few events, those `about` an entity if one is given and has some."""
-        told = [recorded for recorded in self.events if recorded.event is not None]
-        if about:
-            told = [recorded for recorded in told if recorded.event and concerns(recorded.event, about)]
-        lines = [
-            f"{tag_of(type(recorded.event))} of {entity_of(recorded.event) or 'the system'} (event {recorded.sequence})"
-            for recorded in told[-SEEN_SHOWN:]
-            if recorded.event is not None
+        """The last few events, those of a worker or a task if one is given."""
+        told = [
+            f"{tag_of(type(event))} of {entity_of(event) or 'the system'} (event {recorded.sequence})"
+            for recorded in self.events
+            if (event := recorded.event) is not None and _is_about(event, about)
         ]
-        return ", ".join(lines) or (f"nothing about {about}" if about else "an empty log")
+        return ", ".join(told[-SEEN_SHOWN:]) or (f"nothing about {about}" if about else "an empty log")
+
+
+def _is_about(event: Event, entity: str) -> bool:
+    """A worker's own events are meant, not those of each task that it has had."""
+    if not entity:
+        return True
+    field = "task_id" if isinstance(event, TaskEvent) else "worker_id"
+    return getattr(event, field, None) == entity

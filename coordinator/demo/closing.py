@@ -1,8 +1,8 @@
 """The last steps: all verdicts, and the end of every process."""
 
 from coordinator.demo.findings import find, stale_decisions, verdicts
-from coordinator.demo.opening import at
 from coordinator.demo.stage import Stage
+from coordinator.demo.words import at
 from events.system import CoordinatorStopped
 from events.worker import WorkerStopped
 
@@ -12,7 +12,9 @@ SAID_S_MAX = 5.0
 
 async def finish(stage: Stage) -> None:
     chronicle = stage.chronicle
-    await stage.expect(lambda: chronicle.final >= chronicle.submitted or None, "a verdict for each test", VERDICTS_S_MAX)
+    await stage.expect(
+        lambda: chronicle.final >= chronicle.submitted or None, "a verdict for each test", VERDICTS_S_MAX
+    )
     await chronicle.read_to_the_end()
     told = verdicts(chronicle.events)
     stage.ensure(not told.missing, f"no verdict for {', '.join(told.missing[:5])}")
@@ -31,8 +33,9 @@ async def stop(stage: Stage) -> None:
     bad = {worker_id: code for worker_id, code in codes.items() if code != 0}
     stage.ensure(not bad, f"workers did not end in order, by exit code: {bad}")
     await stage.expect(
-        lambda: all(find(chronicle.after(after), WorkerStopped, worker_id=name) for name in stage.plan.worker_ids)
-        or None,
+        lambda: (
+            all(find(chronicle.after(after), WorkerStopped, worker_id=name) for name in stage.plan.worker_ids) or None
+        ),
         "the farewell of each worker",
         SAID_S_MAX,
     )

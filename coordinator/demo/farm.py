@@ -21,6 +21,7 @@ MARK = "DEMO_OF_RESURGAM"
 
 DRAIN_S = 5
 STOP_S_MAX = 10.0
+LEAVE_POLLS, LEAVE_POLL_S = 60, 0.05
 HURRY_S = 0.3
 """Between the first and the second SIGTERM when nothing is to be finished any more."""
 
@@ -115,21 +116,38 @@ class Farm:
         return process.returncode or 0
 
     async def stop_everything(self) -> None:
-        """At once, whatever is under way: workers, coordinators, the broker."""
+        """At once, whatever is under way: workers, then coordinators. The broker is its owner's to stop."""
         living = [process for process in self.workers.values() if process.returncode is None]
         _signal(living, signal.SIGTERM)
         await _wait(living, HURRY_S)
         await _end(living, within_s=3.0)
         await _end(self.coordinators.values(), within_s=3.0)
-        await self.broker.stop()
+
+    async def clear_up(self) -> None:
+        """Gives what is on its way out a moment, and kills what is not: whatever bears our mark."""
+        for _ in range(LEAVE_POLLS):
+            if not self._marked():
+                return
+            await asyncio.sleep(LEAVE_POLL_S)
+        for process in self._marked():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def left_over(self) -> list[str]:
         """What still runs of all that was ever started here, the broker included."""
         found = []
+        for process in self._marked():
+            with contextlib.suppress(psutil.Error):
+                found.append(f"{process.name()} ({process.pid})")
+        return found
+
+    def _marked(self) -> list[psutil.Process]:
+        found = []
         for process in psutil.process_iter():
+            # The environment of a process that has ended and waits to be reaped cannot be read, and it is gone.
             with contextlib.suppress(psutil.Error, OSError):
                 if process.pid != os.getpid() and process.environ().get(MARK) == self._mark:
-                    found.append(f"{process.name()} ({process.pid})")
+                    found.append(process)
         return found
 
 

@@ -5,9 +5,9 @@ import asyncio
 import msgspec
 
 from coordinator.demo.findings import attempts_on, find, requeue_of
-from coordinator.demo.killing import kill_an_agent, ms, tasks_come_back
-from coordinator.demo.opening import at
+from coordinator.demo.killing import kill_an_agent, tasks_come_back
 from coordinator.demo.stage import Killing, Stage
+from coordinator.demo.words import at, ms, several
 from events.policy import Policy, policy_hash
 from events.system import PolicyChanged
 from events.worker import WorkerRegistered, WorkerStopped
@@ -58,24 +58,23 @@ async def _nothing_happens(stage: Stage, killing: Killing) -> None:
     await chronicle.read_to_the_end()
     since = chronicle.after(killing.sequence)
     attempts = attempts_on(since, killing.worker_id)
-    stage.ensure(
-        not attempts, f"an attempt to bring {killing.worker_id} back was made all the same {at(*attempts)}"
-    )
+    stage.ensure(not attempts, f"an attempt to bring {killing.worker_id} back was made all the same {at(*attempts)}")
     requeued = [found.recorded for task in killing.tasks if (found := requeue_of(since, task)) is not None]
     stage.ensure(not requeued, f"tasks of {killing.worker_id} were requeued all the same {at(*requeued)}")
     status = chronicle.state.workers[killing.worker_id].status
     stage.ensure(status == "failed", f"{killing.worker_id} is {status}")
-    count = len(killing.tasks)
     stage.show.passed(
-        f"for {HOLD_S:g} s {killing.worker_id} stays failed: no attempt in the log, and its "
-        f"{count} task{'s' if count != 1 else ''} wait{'' if count != 1 else 's'}"
+        f"for {HOLD_S:g} s {killing.worker_id} stays failed: the log holds no attempt to bring it back, and of its "
+        f"{several(len(killing.tasks), 'task')} none is requeued"
     )
 
 
 async def _start_again(stage: Stage, killing: Killing) -> None:
     """As a person would: end what is left of the worker, its supervisor, and start it anew."""
     chronicle, worker_id = stage.chronicle, killing.worker_id
-    stage.show.tell("by hand: Ctrl-C for its supervisor, which waits for orders, and the worker is started anew")
+    stage.show.tell(
+        "by hand: its supervisor, which waits for orders, is told to stop (SIGTERM); the worker is started anew"
+    )
     code = await stage.farm.stop_worker(worker_id)
     stage.ensure(code == 0, f"the supervisor of {worker_id} ended with code {code}")
     await stage.expect(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from coordinator.commands.submitting import Order, collected_works, submit
 from coordinator.demo.findings import find
 from coordinator.demo.stage import Stage
+from coordinator.demo.words import at
 from coordinator.faults import UsageFault
 from events.system import LeaderElected
 from events.task import TaskStarted
@@ -61,7 +62,7 @@ async def hand_in(stage: Stage) -> None:
     chronicle, plan = stage.chronicle, stage.plan
     run_id = await submit_suite(stage)
     await chronicle.read_to_the_end()
-    part = "" if plan.share == 1 else f" of the suite's {stage.show.total}, for a run time of {plan.run_time_s:g} s"
+    part = "" if plan.share == 1 else f" (of {stage.show.total}: so many fit a run time of {plan.run_time_s:g} s)"
     stage.ensure(
         chronicle.submitted == len(stage.works),
         f"{len(stage.works)} tests were submitted, and the log holds {chronicle.submitted}",
@@ -79,12 +80,6 @@ async def submit_suite(stage: Stage) -> str:
     order = Order(title="the example shop", actor=stage.plan.actor, works=stage.works)
     run_id, _ = await submit(stage.chronicle.log, order)
     return run_id
-
-
-def at(*recorded: object) -> str:
-    """Where to find it: `(event 12)`."""
-    sequences = [str(getattr(one, "sequence", "?")) for one in recorded]
-    return f"(event{'s' if len(sequences) > 1 else ''} {', '.join(sequences)})"
 
 
 def _few(names: Sequence[str]) -> str:

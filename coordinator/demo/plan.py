@@ -87,3 +87,11 @@ def fresh_folder(folder: Path) -> Path:
     if occupied:
         raise UsageFault(f"--state-dir {folder} is not empty: a demo begins with an empty log, give it a new folder")
     return folder.absolute()
+
+
+def shown(path: Path) -> str:
+    """Relative where it lies beneath the present folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -18,6 +18,7 @@ from coordinator.settings import Settings
 from events.identity import as_id
 from events.system import RunCancelRequested
 from events.work import PytestWork, Suite
+from events.worker import WorkerStopped
 from events.writer import Writer
 from worker.catalogue import ask
 from worker.jobs import Collection
@@ -28,6 +29,7 @@ COLLECT_S_MAX = 300.0
 CANCEL_S_MAX = 5.0
 STOP_S_MAX = 10.0
 READ_S = 0.5
+LEFT_BEHIND = "left behind by a run that was killed"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,8 @@ class Session:
         """
         try:
             await self._service.start()
+            await self._await_leadership()
+            await self._clear_away()
             names = [f"w{number}" for number in range(1, self._plan.workers + 1)]
             self._nursery.start([self._options(name) for name in names])
             self.collection = await self._collect(names[0])
@@ -92,8 +96,6 @@ class Session:
     async def _run_tests(
         self, collection: Collection, names: Sequence[str], show: AbstractContextManager[Show]
     ) -> None:
-        await self._await_leadership()
-        await self._cancel_left_behind()
         log = self._service.log
         before = await log.last_sequence()
         run_id = new_run_id()
@@ -136,15 +138,24 @@ class Session:
                 )
             await asyncio.sleep(0.01)
 
-    async def _cancel_left_behind(self) -> None:
-        """Tests of a run that was killed in this folder must not run in the midst of this one."""
+    async def _clear_away(self) -> None:
+        """What a run that was killed in this folder has left: its tests must not run in the midst of this one, and
+        its workers, which died with it, must not be waited for. The folder's lock says that it is over."""
         for run_id in self._service.open_runs():
-            await self._write_cancel(run_id, "left behind by a run that was interrupted")
+            await self._write_cancel(run_id, LEFT_BEHIND)
+        gone = [
+            WorkerStopped(worker_id=worker_id, incarnation=incarnation, reason=LEFT_BEHIND)
+            for worker_id, incarnation in self._service.workers_present()
+        ]
+        if gone:
+            await self._writer().write(gone, patience_s=CANCEL_S_MAX)
+
+    def _writer(self) -> Writer:
+        return Writer(self._service.log, f"cli/{as_id(self._plan.actor)}")
 
     async def _write_cancel(self, run_id: str, reason: str) -> None:
-        writer = Writer(self._service.log, f"cli/{as_id(self._plan.actor)}")
         event = RunCancelRequested(run_id=run_id, actor=self._plan.actor, reason=reason)
-        await writer.write(event, correlation_id=run_id, patience_s=CANCEL_S_MAX)
+        await self._writer().write(event, correlation_id=run_id, patience_s=CANCEL_S_MAX)
 
     async def _cancel_run(self, reason: str) -> None:
         if self.tally is not None and not self.tally.complete:

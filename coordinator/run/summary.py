@@ -24,7 +24,9 @@ ORDER = (
 
 def summary_lines(tally: Tally, elapsed_s: float, *, width: int | None = None) -> Iterator[str]:
     columns = width or min(shutil.get_terminal_size().columns, 120)
-    bad = [test for test in tally.tests.values() if test.word and test.word not in GOOD_WORDS]
+    # What was cancelled is counted; a line for each would bury what it was cancelled for.
+    quiet = GOOD_WORDS | {"", "cancelled"}
+    bad = [test for test in tally.tests.values() if test.word not in quiet]
     if bad:
         yield _rule("FAILURES", columns, "=")
         for test in bad:
@@ -45,9 +47,10 @@ def closing_words(tally: Tally, elapsed_s: float) -> str:
     if missing:
         counts.append(f"{missing} without a verdict")
     words = ", ".join(counts) or "no tests ran"
-    words += f" in {elapsed_s:.2f}s on {len(tally.lanes)} workers"
+    words += f" in {elapsed_s:.2f}s on {len(tally.lanes)} worker{'s' if len(tally.lanes) != 1 else ''}"
     if tally.failures:
-        words += f"; {len(tally.failures)} worker failures, {len(tally.recoveries)} recovered"
+        failures = len(tally.failures)
+        words += f"; {failures} worker failure{'s' if failures > 1 else ''}, {len(tally.recoveries)} recovered"
     return words
 
 

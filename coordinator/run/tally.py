@@ -86,7 +86,9 @@ class Tally:
         match event:
             case TaskStarted():
                 if event.task_id in self.tests:
-                    self._lane(event.worker_id).running[event.task_id] = recorded.time
+                    lane = self._lane(event.worker_id)
+                    lane.running[event.task_id] = recorded.time
+                    lane.status = "alive"
             case TaskAttemptFinished():
                 self._attempt_finished(event)
             case TaskCompleted():

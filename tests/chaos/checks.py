@@ -41,6 +41,7 @@ SQL_ROWS_MAX = 1000
 
 async def check_everything(farm: Farm, *, apart: bool = True) -> list[Recorded]:
     """Ends the farm, in order, and judges it; returns its log. `apart` False: attempts of a task may have touched."""
+    last = [name for name, member in farm.members.items() if not name.startswith("w") and member.running][-1]
     await farm.stop()
     assert await until(lambda: not marked(farm.mark), 5, "the end of every process") is True
     records = await farm.records()
@@ -57,7 +58,6 @@ async def check_everything(farm: Farm, *, apart: bool = True) -> list[Recorded]:
     assert outcome.obstacle is None, outcome.sentence()
     for path in sorted(farm.folder.glob("*.duckdb")):
         assert await first_difference(path, farm.log) is None
-    last = [name for name in farm.members if not name.startswith("w")][-1]
     check_rows(records, farm, last)
     return records
 

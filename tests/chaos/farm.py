@@ -30,7 +30,7 @@ from events.work import AnyWork
 from events.worker import WorkerExited, WorkerRegistered
 from events.writer import Writer, append_until_stored
 from projections.child import Result
-from projections.client import query, query_file
+from projections.client import QueryError, query, query_file
 from replay.reading import stretch
 from tests.chaos.work import Workshop
 from tests.waiting import described, event_in, is_kind, until
@@ -257,9 +257,20 @@ class Farm:
         return not waiting
 
     async def ask(self, sql: str) -> list[Any]:
-        """Through the projector that runs, when it holds all that the log holds now."""
-        result: Result = await query(self.bus, self.streams, sql, at_least=await self.log.last_sequence())
-        return result.rows
+        """Through the projector that runs, when it holds all that the log holds now. One that was killed may be on its
+        way back."""
+        last = await self.log.last_sequence()
+        found: list[Result] = []
+
+        async def answered() -> bool:
+            try:
+                found[:] = [await query(self.bus, self.streams, sql, at_least=last)]
+            except QueryError:
+                return False
+            return True
+
+        await until(answered, 15, "an answer of the projector")
+        return found[0].rows
 
     async def health(self, name: str) -> dict[str, Any]:
         """What /healthz of a coordinator says."""

@@ -56,7 +56,7 @@ async def test_a_coordinator_started_again_completes_the_run(new_farm: NewFarm, 
         await farm.kill_agent(first.worker_id)
         if when == "later":
             await until(lambda: farm.members["c1"].process.poll() is not None, what="the end of the coordinator")
-            await until(lambda: farm.quiet(), 10, "the workers to have done all they were given")
+            await until(farm.quiet, 10, "the workers to have done all they were given")
         await farm.start_coordinator("c1")
         await farm.seen(CoordinatorStarted, after=killed)
         await failed_over(farm, 2, "c1")
@@ -79,7 +79,12 @@ async def test_a_stopped_leader_wakes_up_to_a_new_term(new_farm: NewFarm) -> Non
         # Work for it to decide about when it wakes up, all of which somebody else decides.
         await farm.submit(farm.shop.commands(6, 0.05))
         leader.resume()
-        await until(lambda: role(farm, "c1", "standby", 2), 10, "the old leader to stand by")
+
+        async def stands_by() -> bool:
+            health = await farm.health("c1")
+            return (health["role"], health["term"]) == ("standby", 2)
+
+        await until(stands_by, 10, "the old leader to stand by")
         with pytest.raises(Fenced):
             await farm.log.append(
                 [farm.writer.draft(CoordinatorStarted(coordinator_id="c1", host="h", pid=1))],
@@ -95,8 +100,3 @@ async def test_a_stopped_leader_wakes_up_to_a_new_term(new_farm: NewFarm) -> Non
         assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}
         assert await farm.events(TaskRequeued) == []
         assert len(await farm.events(TaskAssigned)) == len(farm.tasks)
-
-
-async def role(farm: Farm, name: str, wanted: str, term: int) -> bool:
-    health = await farm.health(name)
-    return (health["role"], health["term"]) == (wanted, term)

@@ -3,6 +3,8 @@
 import msgspec
 import pytest
 
+from events.streams import ensure_streams
+from events.system import PolicyChanged
 from events.task import TaskAttemptFinished, TaskRequeued
 from events.worker import (
     WorkerFailed,
@@ -19,26 +21,26 @@ from tests.chaos.test_agents import staying_on
 from tests.waiting import until
 
 
-@pytest.mark.parametrize("launched", ["after the coordinator", "before the coordinator"])
-async def test_a_stopped_worker_returns_as_a_new_incarnation(new_farm: NewFarm, launched: str) -> None:
+@pytest.mark.parametrize("first", ["the policy", "the workers"])
+async def test_a_stopped_worker_returns_as_a_new_incarnation(new_farm: NewFarm, first: str) -> None:
+    """Whether the workers begin under the policy, or under the default one with its much longer times."""
     async with new_farm(HASTY) as farm:
-        if launched == "before the coordinator":
-            for name in ("w1", "w2", "w3"):
-                farm.launch_worker(name)
-            await farm.start_coordinator()
-            for name in ("w1", "w2", "w3"):
-                await farm.registered(name, 0)
-        else:
+        if first == "the policy":
             await farm.start()
+        else:
+            await ensure_streams(farm.bus, farm.streams)
+            await farm.start_workers("w1", "w2", "w3")
+            await farm.start_coordinator()
+            await farm.seen(PolicyChanged)
         staying, *_ = await farm.submit([farm.shop.command("stay", "stays"), *farm.shop.commands(6, 0.05)])
-        first, agent = await staying_on(farm, staying, "stays")
-        name = first.worker_id
+        began, agent = await staying_on(farm, staying, "stays")
+        name = began.worker_id
         task = agent.children(recursive=True)
 
         farm.supervisor(name).suspend()  # first, or it would take its agent for hung
         agent.suspend()
         await farm.seen(WorkerSuspected, worker_id=name)
-        failed = await farm.seen(WorkerFailed, worker_id=name, reason="silence", incarnation=first.incarnation)
+        failed = await farm.seen(WorkerFailed, worker_id=name, reason="silence", incarnation=began.incarnation)
         # The keeper needs nobody's word: long before the task may begin elsewhere, nothing of it lives.
         assert gone(task)()
         await farm.seen(WorkerRecoveryStarted, worker_id=name, attempt=1, strategy="await")
@@ -53,7 +55,7 @@ async def test_a_stopped_worker_returns_as_a_new_incarnation(new_farm: NewFarm, 
         # What the old incarnation has still to say is written down, and changes nothing.
         await farm.say(
             TaskAttemptFinished(
-                task_id=staying, worker_id=name, incarnation=first.incarnation, attempt=1, outcome="failed"
+                task_id=staying, worker_id=name, incarnation=began.incarnation, attempt=1, outcome="failed"
             )
         )
         await farm.submit(farm.shop.commands(6, 0.05))

@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from events import codec
+from events.heartbeats import HeartbeatReader
+from events.policy import Policy
 from events.system import CoordinatorStarted, EventParked, LeaderElected
 from events.task import TaskSubmitted
 from events.worker import WorkerRegistered
@@ -65,6 +67,24 @@ async def test_garbage_where_the_leader_is_named(new_farm: NewFarm) -> None:
         await farm.seen(EventParked, sequence=sequence)
         verdicts = await farm.verdicts()
         assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}
+
+
+async def test_garbage_where_the_policy_is_named(new_farm: NewFarm) -> None:
+    """A worker that begins behind it lives by the last policy that makes sense, as the leader does."""
+    async with new_farm() as farm:
+        await farm.start(workers=1)
+        await farm.publish("system.policy_changed", b"as you like it")
+        before = await farm.log.last_sequence()
+        await farm.kill_agent("w1")
+        incarnation = await farm.registered("w1", before)
+        beats = await HeartbeatReader.start(farm.bus, farm.streams)
+        times: list[float] = []
+        while len(times) < 4:
+            for beat in await beats.next(5.0):
+                if beat.heartbeat is not None and beat.heartbeat.incarnation == incarnation:
+                    times.append(beat.time)
+        await beats.close()
+        assert times[3] - times[1] < Policy().heartbeat_interval
 
 
 @pytest.mark.parametrize("busy", [False, True])

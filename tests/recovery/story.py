@@ -20,7 +20,7 @@ from events.clock import quantised, utc
 from events.envelope import SYNTHETIC_HEADER, Envelope, Provenance, Recorded
 from events.policy import Policy, policy_hash
 from events.system import LeaderElected, PolicyChanged
-from events.task import Outcome, TaskAttemptFinished, TaskReturned, TaskStarted, TaskSubmitted
+from events.task import Outcome, TaskAssigned, TaskAttemptFinished, TaskReturned, TaskStarted, TaskSubmitted
 from events.work import CommandWork
 from events.worker import Heartbeat, RecordedHeartbeat, WorkerProbeAnswered, WorkerRecoveryProbed, WorkerRegistered
 from recovery.core import RULES_VERSION, Decision, State, decide, evolve, next_due, observe
@@ -70,7 +70,7 @@ class Story:
         self._checks = checks
         self.tell(LeaderElected(coordinator_id="c1", term=1))
         if policy is not None:
-            self.tell(PolicyChanged(policy=policy, policy_hash=policy_hash(policy), actor="test"))
+            self.tell(policy_changed(policy))
         self.leading = lead
         self.settle()
 
@@ -123,7 +123,9 @@ class Story:
             return
         for _ in range(CYCLES_MAX):
             if not self.lead():
-                assert not self.state.timers.due(self.now), "something is due and nothing is owed: the leader would spin"
+                assert not self.state.timers.due(self.now), (
+                    "something is due and nothing is owed: the leader would spin"
+                )
                 return
         raise AssertionError(f"still deciding after {CYCLES_MAX} cycles: {self.batches[-3:]}")
 
@@ -133,6 +135,7 @@ class Story:
         decisions = decide(state, self.now)
         if self._checks:
             assert decide(state, self.now) == decisions
+            _check_assignments(state, decisions)
         if not decisions:
             return []
         self.batches.append(Batch(state.events_sequence, state.heartbeats_sequence, self.now, tuple(decisions)))
@@ -204,9 +207,7 @@ class Story:
         self.tell(self.finished(task_id, outcome, duration_s))
 
     def finished(self, task_id: str, outcome: Outcome = "passed", duration_s: float = 1.0) -> TaskAttemptFinished:
-        return TaskAttemptFinished(
-            task_id=task_id, outcome=outcome, duration_s=duration_s, **self._attempt_of(task_id)
-        )
+        return TaskAttemptFinished(task_id=task_id, outcome=outcome, duration_s=duration_s, **self._attempt_of(task_id))
 
     def give_back(self, task_id: str) -> None:
         self.tell(TaskReturned(task_id=task_id, **self._attempt_of(task_id)))
@@ -221,9 +222,7 @@ class Story:
         asked = len(self.told(WorkerRecoveryProbed))
         self.join(worker_id, slots=self.worker(worker_id).slots, labels=self.worker(worker_id).labels)
         for probe in self.told(WorkerRecoveryProbed)[asked:]:
-            self.tell(
-                WorkerProbeAnswered(worker_id=worker_id, incarnation=probe.incarnation, attempt=probe.attempt)
-            )
+            self.tell(WorkerProbeAnswered(worker_id=worker_id, incarnation=probe.incarnation, attempt=probe.attempt))
 
     # Underneath
 
@@ -261,6 +260,16 @@ class Story:
             check(self.state, self.now, budgets=not self.budgets_forged)
 
 
+def _check_assignments(state: State, decisions: Sequence[Decision]) -> None:
+    for decision in decisions:
+        if isinstance(event := decision.event, TaskAssigned):
+            worker, task = state.workers[event.worker_id], state.tasks[event.task_id]
+            assert (worker.status, worker.incarnation) == ("alive", event.incarnation)
+            assert task.status == "queued"
+            assert not task.cancel_requested
+            assert set(task.requires) <= set(worker.labels.items())
+
+
 def folded(records: Sequence[Recorded], beats: Sequence[RecordedHeartbeat]) -> State:
     """A fresh fold: all events, then all heartbeats."""
     state = State()
@@ -274,3 +283,7 @@ def folded(records: Sequence[Recorded], beats: Sequence[RecordedHeartbeat]) -> S
 def plain(value: object) -> Any:
     """Any record as plain data, to be compared."""
     return msgspec.to_builtins(value)
+
+
+def policy_changed(policy: Policy) -> PolicyChanged:
+    return PolicyChanged(policy=policy, policy_hash=policy_hash(policy), actor="test")

@@ -1,0 +1,117 @@
+"""What holds after any stream of events and heartbeats, sensible or not."""
+
+import random
+from collections import Counter
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from events.policy import Policy
+from events.task import TaskCompleted
+from events.worker import WorkerProbeAnswered, WorkerRecoveryProbed
+from recovery.core import State, decide, evolve, observe
+from tests.recovery.nonsense import STEPS, Nonsense, Step
+from tests.recovery.story import Story, policy_changed, registered, submitted
+
+SLOW = settings(
+    deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+SECONDS_MAX = 300
+"""After the faults have stopped, every task has its verdict within this time."""
+
+
+def played(steps: list[Step]) -> Story:
+    """The story checks the whole state after each event and each beat, and its leader as it decides."""
+    story = Story(lead=False)
+    nonsense = Nonsense(story)
+    nonsense.settle(0, 0, 0)
+    for step in steps:
+        nonsense.play(step)
+    return story
+
+
+@SLOW
+@given(STEPS, st.integers(0, 2**32))
+def test_any_interleaving_of_the_two_streams_decides_the_same(steps: list[Step], seed: int) -> None:
+    story = played(steps)
+    chance = random.Random(seed)
+    for first in (0.0, 1.0, 0.5):
+        _decide_again(story, lambda first=first: chance.random() < first)  # type: ignore[misc]
+
+
+def _decide_again(story: Story, beats_first: "Coin") -> None:
+    """Folds from scratch to what each batch had seen, in an order of its own, and compares the decisions."""
+    state = State()
+    for batch in story.batches:
+        _fold_to(story, state, batch.as_of_events, batch.as_of_heartbeats, beats_first)
+        assert tuple(decide(state, batch.decided_at)) == batch.decisions
+    _fold_to(story, state, story.last, len(story.beats), beats_first)
+    assert decide(state, story.now) == decide(story.state, story.now)
+    for name, value in vars(story.state).items():
+        if name not in ("timers", "waiting", "ignored"):
+            assert repr(getattr(state, name)) == repr(value), name
+    for worker_id in state.workers:
+        assert state.timers.get(worker_id) == story.state.timers.get(worker_id)
+
+
+def _fold_to(story: Story, state: State, events: int, heartbeats: int, beats_first: "Coin") -> None:
+    while state.events_sequence < events or state.heartbeats_sequence < heartbeats:
+        beat_is_left = state.heartbeats_sequence < heartbeats
+        if beat_is_left and (state.events_sequence == events or beats_first()):
+            observe(state, story.beats[state.heartbeats_sequence])
+        else:
+            evolve(state, story.records[state.events_sequence])
+
+
+@SLOW
+@given(STEPS)
+def test_every_task_ends_once_the_faults_have_stopped(steps: list[Step]) -> None:
+    story = played(steps)
+    before = Counter(event.task_id for event in story.told(TaskCompleted))
+    open_before = [task_id for task_id, task in story.state.tasks.items() if task.status != "final"]
+    story.leading = True
+    story.tell(
+        policy_changed(Policy()),
+        submitted("last"),
+        registered("healthy", slots=2, labels={"gpu": "yes", "os": "linux"}),
+        registered("other", labels={"os": "plan9"}),
+    )
+    seconds = 0
+    while any(task.status != "final" for task in story.state.tasks.values()):
+        assert seconds < SECONDS_MAX, [task for task in story.state.tasks.values() if task.status != "final"]
+        story.wait(1.0, "healthy", "other")
+        seconds += 1
+        _work_off(story)
+    ended = Counter(event.task_id for event in story.told(TaskCompleted)) - before
+    assert ended == Counter([*open_before, "last"]), "one verdict each, and none for those that had theirs"
+    quiet = story.last
+    story.wait(2_000.0, "healthy", "other")
+    assert story.state.worker_count_is_final if False else story.last >= quiet
+    settled = story.last
+    story.wait(2_000.0, "healthy", "other")
+    assert story.last == settled, "in the end nothing is owed any more"
+
+
+def _work_off(story: Story) -> None:
+    for worker_id in ("healthy", "other"):
+        for task_id in list(story.worker(worker_id).held):
+            if story.task(task_id).status == "assigned":
+                story.start(task_id)
+            story.finish(task_id)
+
+
+@SLOW
+@given(STEPS, st.integers(1, 5))
+def test_a_bounded_cycle_leaves_the_rest_owed(steps: list[Step], limit: int) -> None:
+    """Whatever the bound, what is decided in small portions is what is owed: a prefix, and nothing is forgotten."""
+    story = played(steps)
+    whole = decide(story.state, story.now)
+    assert decide(story.state, story.now, limit=limit) == whole[:limit]
+
+
+def test_probes_are_answered_by_whoever_was_asked() -> None:
+    story = Story()
+    story.join("w1")
+    story.come_back("w1")
+    assert not story.told(WorkerRecoveryProbed)
+    assert not story.told(WorkerProbeAnswered)
