@@ -246,7 +246,9 @@ def _cancellable() -> Iterator[None]:
 async def _await_listener(url: str, wait_s: float) -> None:
     """nats-py's own first connection takes minutes to say that nobody is there; a plain TCP connection says it now."""
     parsed = urlparse(url if "://" in url else f"nats://{url}")
-    host, port = parsed.hostname or "127.0.0.1", _port(parsed, url)
+    if parsed.scheme not in ("nats", "tls") or not parsed.hostname:
+        raise Unreachable(url, "not an address of the form nats://HOST:PORT")
+    host, port = parsed.hostname, _port(parsed, url)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     while True:

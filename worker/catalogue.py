@@ -80,12 +80,11 @@ def _page(collection: Collection | None, skip: int) -> Page:
 def _fitting(items: Iterable[CollectedItem]) -> Iterable[tuple[str, int, str, int]]:
     size = 0
     for item in items:
-        # As JSON: a control character takes six bytes, an astral one four.
-        size += 6 * len(item.node_id) + 6 * len(item.file) + 32 if not item.node_id.isascii() else 0
-        size += len(item.node_id) + len(item.file) + 64
+        row = (item.node_id, item.occurrence, item.file, item.line)
+        size += len(msgspec.json.encode(row)) + 1
         if size > PAGE_BYTES_MAX:
             return
-        yield (item.node_id, item.occurrence, item.file, item.line)
+        yield row
 
 
 async def ask(bus: Bus, streams: Streams, worker_id: str, suite: Suite, *, within_s: float) -> Collection:

@@ -60,6 +60,7 @@ class Session:
         self._service = CoordinatorService(plan.settings, projector_output=plan.settings.state_dir / "projector.log")
         self.tally: Tally | None = None
         self.collection: Collection | None = None
+        self._restarts = 0
 
     async def run(self, show: AbstractContextManager[Show]) -> None:
         """Returns when every test has its verdict, or when collection found nothing to run.
@@ -168,6 +169,7 @@ class Session:
                 while not tally.complete:
                     for recorded in await reader.next(READ_S):
                         picture.update(tally, tally.take(recorded))
+                    self._note_restarts(tally)
                     limit = self._plan.failures_max
                     if limit is not None and tally.problems >= limit and not cancelled:
                         cancelled = True
@@ -177,6 +179,13 @@ class Session:
                             f"all {len(tally.lanes)} workers were given up; {len(tally.tests) - tally.finished} tests "
                             f"have no verdict. 'resurgam events --kind worker.recovery_failed' tells why"
                         )
+
+    def _note_restarts(self, tally: Tally) -> None:
+        """The log cannot tell of its own server's end; whoever restarted it can."""
+        broker = self._service.broker
+        while broker is not None and self._restarts < broker.restarts:
+            self._restarts += 1
+            tally.news.append("the broker died and was started again; nothing that it had acknowledged is lost")
 
     async def _put_away(self) -> None:
         self._nursery.stop()
