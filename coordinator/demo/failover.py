@@ -6,6 +6,7 @@ import time
 from coordinator.demo.farm import alive
 from coordinator.demo.findings import find, stale_decisions
 from coordinator.demo.killing import POLL_S
+from coordinator.demo.opening import keep_busy
 from coordinator.demo.stage import Failover, Stage
 from coordinator.demo.words import at, ms, several
 from events.system import LeaderElected, SystemRecoveryCompleted, SystemRecoveryStarted
@@ -17,6 +18,7 @@ CLOSED_S_MAX = 10.0
 
 
 async def kill_the_leader(stage: Stage) -> None:
+    await keep_busy(stage)
     chronicle, farm, former = stage.chronicle, stage.farm, stage.leader
     process = farm.coordinators[former]
     tree = farm.tree(process.pid)

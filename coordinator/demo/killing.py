@@ -7,7 +7,7 @@ import time
 from coordinator.demo.chronicle import Running
 from coordinator.demo.farm import alive
 from coordinator.demo.findings import Found, Unfinished, find, requeue_of, start_after, unfinished
-from coordinator.demo.opening import submit_suite
+from coordinator.demo.opening import keep_busy
 from coordinator.demo.stage import Killing, Stage
 from coordinator.demo.words import at, ms, several, short
 from events.task import TaskRequeued, TaskStarted
@@ -20,12 +20,10 @@ LASTING_S_MAX = 10.0
 POLL_S = 0.02
 KILLS_MAX = 4
 DETECT_S_MAX = 5.0
-RECOVER_S_MAX = 10.0
+RECOVER_S_MAX = 8.0
 REQUEUE_S_MAX = 5.0
 START_S_MAX = 15.0
 TREE_S_MAX = 5.0
-WORK_LEFT_MIN = 8
-"""Tests without a verdict for each worker, below which the suite is submitted once more."""
 
 
 async def kill_one(stage: Stage) -> None:
@@ -72,10 +70,8 @@ async def kill_an_agent(stage: Stage, *, but_not: frozenset[str] = frozenset()) 
 
 async def _lasting(stage: Stage, but_not: frozenset[str]) -> Running:
     """A test that has been running for a while on a worker of ours."""
-    chronicle, more = stage.chronicle, WORK_LEFT_MIN * stage.plan.workers
-    if chronicle.submitted - chronicle.final < more:
-        run_id = await submit_suite(stage)
-        stage.show.tell(f"the suite is nearly through: submitted once more, as run {run_id}")
+    await keep_busy(stage)
+    chronicle = stage.chronicle
 
     def look() -> Running | None:
         now = time.time()

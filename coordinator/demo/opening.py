@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from coordinator.commands.submitting import Order, collected_works, submit
 from coordinator.demo.findings import find
 from coordinator.demo.stage import Stage
-from coordinator.demo.words import at
+from coordinator.demo.words import at, several
 from coordinator.faults import UsageFault
 from events.system import LeaderElected
 from events.task import TaskStarted
@@ -15,6 +15,11 @@ from events.worker import WorkerRegistered
 
 READY_S_MAX = 20.0
 BUSY_S_MAX = 15.0
+WORK_LEFT_MIN = 8
+"""Tests without a verdict for each worker: with less of them, more are submitted."""
+
+WORK_MORE = 16
+"""How many more for each worker."""
 
 
 async def start_farm(stage: Stage) -> None:
@@ -53,14 +58,13 @@ async def _collected(stage: Stage) -> tuple[PytestWork, ...]:
             f"{said[-1]}"
         )
     tests = [work for work in works if isinstance(work, PytestWork)]
-    wanted = max(1, round(len(tests) * stage.plan.share))
     stage.show.total = len(tests)
-    return tuple(tests[number * len(tests) // wanted] for number in range(wanted))
+    return _spread(tests, round(len(tests) * stage.plan.share))
 
 
 async def hand_in(stage: Stage) -> None:
     chronicle, plan = stage.chronicle, stage.plan
-    run_id = await submit_suite(stage)
+    run_id = await _submit(stage, stage.works)
     await chronicle.read_to_the_end()
     part = "" if plan.share == 1 else f" (of {stage.show.total}: so many fit a run time of {plan.run_time_s:g} s)"
     stage.ensure(
@@ -76,10 +80,27 @@ async def hand_in(stage: Stage) -> None:
     stage.show.passed(f"tests run on all {plan.workers} workers")
 
 
-async def submit_suite(stage: Stage) -> str:
-    order = Order(title="the example shop", actor=stage.plan.actor, works=stage.works)
+async def keep_busy(stage: Stage) -> None:
+    """Submits some of the tests once more when there is too little left to be interrupted."""
+    chronicle, workers = stage.chronicle, stage.plan.workers
+    if chronicle.submitted - chronicle.final < WORK_LEFT_MIN * workers:
+        more = _spread(stage.works, WORK_MORE * workers)
+        run_id = await _submit(stage, more)
+        stage.show.tell(
+            f"the suite is nearly through: {several(len(more), 'test')} submitted once more, as run {run_id}"
+        )
+
+
+async def _submit(stage: Stage, works: tuple[PytestWork, ...]) -> str:
+    order = Order(title="the example shop", actor=stage.plan.actor, works=works)
     run_id, _ = await submit(stage.chronicle.log, order)
     return run_id
+
+
+def _spread(works: Sequence[PytestWork], wanted: int) -> tuple[PytestWork, ...]:
+    """So many of them, from all of the suite, in its order."""
+    count = max(1, min(wanted, len(works)))
+    return tuple(works[number * len(works) // count] for number in range(count))
 
 
 def _few(names: Sequence[str]) -> str:

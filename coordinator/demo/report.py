@@ -31,7 +31,8 @@ QUERIES = {
         f"details->>'$.failure_reason' AS reason, {TOOK}"
     ),
     "task_recovery_history": (
-        f"id, task_id, worker_id, {CLOCK}, attempt_number AS attempt, success, recovery_type AS type, {TOOK}"
+        f"id, task_id, worker_id, strftime(recovery_time, '%H:%M:%S') AS time, attempt_number AS attempt, success, "
+        f"recovery_type AS type, {TOOK}"
     ),
     "system_recovery_history": (
         f"id, {CLOCK}, system_status AS status, success, affected_workers AS workers, affected_tasks AS tasks, "
@@ -68,12 +69,12 @@ def _print_story(console: Console, chronicle: Chronicle, killing: Killing) -> No
     task_id = killing.task_id
     for recorded in _story(chronicle, killing):
         assert recorded.event is not None
-        text = Text(no_wrap=True, overflow="ellipsis")
+        text = Text()
         text.append(f"{recorded.sequence:>6} ", "dim")
         text.append(f"{(recorded.time - killing.at) * 1000:>+8.0f} ms  ")
-        text.append_text(words.line(recorded.event, chronicle.names, whom_max=words.whom_width(console.width)))
+        text.append_text(words.line(recorded.event, {task_id: "the test"}))
         console.print(text, no_wrap=True, overflow="ellipsis")
-    name = Text(f"{'':20}{task_id} is {words.short(chronicle.names[task_id])}", "dim")
+    name = Text(f"{'':20}the test is {words.short(chronicle.names[task_id])}, task {task_id}", "dim")
     console.print(name, no_wrap=True, overflow="ellipsis")
 
 

@@ -40,6 +40,7 @@ class Show:
         self._live: Live | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._progress = ""
+        self._rich_marks = console.encoding.lower().startswith("utf")
         if not self.pictured:
             console.width = WIDTH_OF_NO_TERMINAL
 
@@ -101,10 +102,10 @@ class Show:
         self._line("", "dim", why)
 
     def tell(self, text: str) -> None:
-        self._line("»", "yellow", text)
+        self._line("»" if self._rich_marks else ">", "yellow", text)
 
     def passed(self, text: str) -> None:
-        self._line("✓", "green", text)
+        self._line("✓" if self._rich_marks else "+", "green", text)
 
     def _line(self, mark: str, style: str, text: str) -> None:
         if not self.pictured:

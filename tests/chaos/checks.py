@@ -36,7 +36,6 @@ from tests.waiting import described, until
 from tests.worker.processes import marked
 
 OVER = (WorkerFailed, WorkerExited, WorkerStopped)
-SQL_ROWS_MAX = 1000
 
 
 async def check_everything(farm: Farm, *, apart: bool = True) -> list[Recorded]:
@@ -164,22 +163,24 @@ Row = tuple[Any, ...]
 
 def check_rows(records: Sequence[Recorded], farm: Farm, name: str) -> None:
     """Every recovery has its row in the history of the coordinator that ended last, with how it ended."""
-    held = farm.rows("SELECT max(sequence) FROM (SELECT sequence FROM events UNION SELECT sequence FROM parked_events)", name)
-    assert held == [[records[-1].sequence]]
+    held = farm.rows(
+        "SELECT max(sequence) FROM (SELECT sequence FROM events UNION SELECT sequence FROM parked_events)", name
+    )
+    assert held == [(records[-1].sequence,)]
     workers = farm.rows(
         "SELECT worker_id, attempt_number, recovery_type, success FROM worker_recovery_history ORDER BY id", name
     )
-    assert [tuple(row) for row in workers] == worker_attempts(records)
+    assert workers == worker_attempts(records)
     tasks = farm.rows("SELECT task_id, attempt_number, success FROM task_recovery_history ORDER BY id", name)
-    requeued = [one.event for one in records if isinstance(one.event, TaskRequeued)][:SQL_ROWS_MAX]
-    assert [row[:2] for row in tasks] == [[event.task_id, event.attempt] for event in requeued]
+    requeued = [one.event for one in records if isinstance(one.event, TaskRequeued)]
+    assert [row[:2] for row in tasks] == [(event.task_id, event.attempt) for event in requeued]
     assert [row for row in tasks if row[2] is None] == []
     systems = farm.rows(
         "SELECT details->>'incident_id', success FROM system_recovery_history "
         "WHERE details->>'kind' <> 'projection_rebuilt' ORDER BY id",
         name,
     )
-    assert [tuple(row) for row in systems] == incidents(records)
+    assert systems == incidents(records)
     parked = farm.rows("SELECT sequence FROM parked_events ORDER BY sequence", name)
     assert [row[0] for row in parked] == [recorded.sequence for recorded in records if recorded.envelope is None]
     said = Counter(recorded.event.sequence for recorded in records if isinstance(recorded.event, EventParked))

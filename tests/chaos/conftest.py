@@ -1,8 +1,7 @@
 """Farms for chaos tests; what holds at the end of each is checked wherever one ends well."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest

@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlparse
 
+import duckdb
 import msgspec
 import psutil  # type: ignore[import-untyped]
 
@@ -30,7 +31,7 @@ from events.work import AnyWork
 from events.worker import WorkerExited, WorkerRegistered
 from events.writer import Writer, append_until_stored
 from projections.child import Result
-from projections.client import QueryError, query, query_file
+from projections.client import QueryError, query
 from replay.reading import stretch
 from tests.chaos.work import Workshop
 from tests.waiting import described, event_in, is_kind, until
@@ -156,10 +157,10 @@ class Farm:
         folder.mkdir()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RESURGAM_")}
         environment |= {MARK: self.mark, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        tether = [sys.executable, "-I", "-S", str(TETHER), str(int(signal.SIGKILL)), str(os.getpid())]
         with (folder / "output.log").open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(TETHER), str(int(signal.SIGKILL)), str(os.getpid()), sys.executable]
-                + ["-m", *command, "--nats-url", self.broker.url],
+                [*tether, sys.executable, "-m", *command, "--nats-url", self.broker.url],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -269,7 +270,7 @@ class Farm:
                 return False
             return True
 
-        await until(answered, 15, "an answer of the projector")
+        await until_true(answered, 15, "an answer of the projector")
         return found[0].rows
 
     async def health(self, name: str) -> dict[str, Any]:
@@ -359,7 +360,13 @@ class Farm:
 
     def rows(self, sql: str, name: str = "c1") -> list[Any]:
         """From the history file of a coordinator that has ended."""
-        return query_file(self.folder / f"{name}.duckdb", sql).rows
+        with duckdb.connect(str(self.folder / f"{name}.duckdb"), read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+
+async def until_true(question: Callable[[], Awaitable[bool]], within_s: float, what: str) -> None:
+    """`until`, for a question that is a coroutine function."""
+    await until(question, within_s, what)
 
 
 def gone(processes: Iterable[psutil.Process]) -> Callable[[], bool]:
@@ -379,4 +386,3 @@ def as_toml(policy: Policy) -> str:
     values = msgspec.to_builtins(policy)
     lines = [f"{key} = {str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()]
     return "\n".join(["[policy]", *lines]) + "\n"
-

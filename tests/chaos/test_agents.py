@@ -24,12 +24,10 @@ async def staying_on(farm: Farm, task_id: str, name: str) -> tuple[TaskStarted, 
     return first, agent
 
 
-@pytest.mark.parametrize("kind", ["command", "test"])
-async def test_a_killed_agent_is_replaced_and_its_task_goes_elsewhere(new_farm: NewFarm, kind: str) -> None:
+async def test_a_killed_agent_is_replaced_and_its_task_goes_elsewhere(new_farm: NewFarm) -> None:
     async with new_farm() as farm:
         await farm.start()
-        work = [farm.shop.command("stay", "test_stays")] if kind == "command" else farm.shop.tests(["test_stays"])
-        (staying,) = await farm.submit(work)
+        (staying,) = await farm.submit(farm.shop.tests(["test_stays"]))
         first, _ = await staying_on(farm, staying, "test_stays")
         tree = await farm.kill_agent(first.worker_id)
         exited = await farm.seen(WorkerExited, worker_id=first.worker_id, incarnation=first.incarnation)

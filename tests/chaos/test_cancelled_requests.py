@@ -37,7 +37,7 @@ async def test_a_cancellation_is_not_lost_to_an_answer(bus: Bus, broker: BrokerP
 
     client = Answering()
     asking = asyncio.create_task(Bus(client, broker.url).request("somewhere"))  # type: ignore[arg-type]
-    await until(lambda: client.answer._callbacks, what="somebody to wait")  # type: ignore[attr-defined]
+    await until(lambda: client.answer._callbacks, what="somebody to wait")
     if kind == "answer":
         client.answer.set_result(message[0])
     else:

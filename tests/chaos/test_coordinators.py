@@ -9,7 +9,7 @@ from events.system import CoordinatorStarted, LeaderElected, SystemRecoveryCompl
 from events.task import TaskAssigned, TaskRequeued
 from recovery.consumer import LEADER_TAIL
 from tests.chaos.conftest import NewFarm
-from tests.chaos.farm import Farm
+from tests.chaos.farm import Farm, until_true
 from tests.waiting import until
 
 TAKE_OVER_S_MAX = LEASE_TTL_S * 4
@@ -56,7 +56,7 @@ async def test_a_coordinator_started_again_completes_the_run(new_farm: NewFarm, 
         await farm.kill_agent(first.worker_id)
         if when == "later":
             await until(lambda: farm.members["c1"].process.poll() is not None, what="the end of the coordinator")
-            await until(farm.quiet, 10, "the workers to have done all they were given")
+            await until_true(farm.quiet, 10, "the workers to have done all they were given")
         await farm.start_coordinator("c1")
         await farm.seen(CoordinatorStarted, after=killed)
         await failed_over(farm, 2, "c1")
@@ -84,7 +84,7 @@ async def test_a_stopped_leader_wakes_up_to_a_new_term(new_farm: NewFarm) -> Non
             health = await farm.health("c1")
             return (health["role"], health["term"]) == ("standby", 2)
 
-        await until(stands_by, 10, "the old leader to stand by")
+        await until_true(stands_by, 10, "the old leader to stand by")
         with pytest.raises(Fenced):
             await farm.log.append(
                 [farm.writer.draft(CoordinatorStarted(coordinator_id="c1", host="h", pid=1))],
