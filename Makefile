@@ -46,7 +46,7 @@ endef
 test: $(READY) ## set up .venv if need be, then lint and run all tests (what CI runs)
 	@mkdir -p "$(TMPDIR)"
 	$(LINT)
-	$(PLAIN) $(BIN)/python -m pytest
+	$(PLAIN) $(BIN)/python -m pytest -n 2
 
 .PHONY: lint
 lint: $(READY) ## ruff, its formatter, and mypy

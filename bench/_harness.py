@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 # The farms and stories of the tests are the best there are, and tests are not installed.
 sys.path.append(str(ROOT))
 
-from events.bus import Bus  # noqa: E402 - behind the path
+from events.bus import Bus, Client  # noqa: E402 - behind the path
 
 
 def machine() -> str:
@@ -78,6 +78,23 @@ class Usage(NamedTuple):
         return cls(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
+class Taken(NamedTuple):
+    """How long something took: by the wall, and of the processor, which others' load hardly changes."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def rates(taken: Sequence[Taken], things: int) -> list[float]:
+    """Things a second, by the wall."""
+    return [things / one.wall_s for one in taken]
+
+
+def each_us(taken: Sequence[Taken], things: int) -> list[float]:
+    """Microseconds of the processor a thing."""
+    return [one.cpu_s / things * 1e6 for one in taken]
+
+
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="resurgam-bench-", ignore_cleanup_errors=True) as name:
@@ -101,10 +118,12 @@ def broker(path: Path) -> Iterator[str]:
         process.wait()
 
 
-async def drain_bare(bus: Bus, *streams: str) -> float:
-    """Seconds that nats-py's own ordered push consumers take for all of these streams, one beside the other, with a
-    callback that only counts."""
-    jetstream = bus._client.jetstream()
+async def drain_bare(bus: Bus, *streams: str) -> Taken:
+    """What nats-py's own ordered push consumers take for all of these streams, one beside the other, with a
+    callback that only counts. On a connection of nats-py's own, without what `events.bus` does to it."""
+    plain = Client()
+    await plain.connect(bus.url)
+    jetstream = plain.jetstream()
     wanted = sum([(await jetstream.stream_info(stream)).state.messages for stream in streams])
     finished = asyncio.Event()
     received = 0
@@ -115,15 +134,16 @@ async def drain_bare(bus: Bus, *streams: str) -> float:
         if received == wanted:
             finished.set()
 
-    began = time.perf_counter()
+    before, began = Usage.own(), time.perf_counter()
     subscriptions = [
         await jetstream.subscribe("", stream=stream, ordered_consumer=True, cb=count) for stream in streams
     ]
     await finished.wait()
-    took = time.perf_counter() - began
+    taken = Taken(time.perf_counter() - began, Usage.own().cpu_s - before.cpu_s)
     for subscription in subscriptions:
         await subscription.unsubscribe()
-    return took
+    await plain.close()
+    return taken
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

@@ -9,7 +9,7 @@ import gc
 import time
 from collections import Counter
 
-from _harness import Usage, broker, drain_bare, folder, measuring, ratio, run, show
+from _harness import Taken, Usage, broker, drain_bare, each_us, folder, measuring, rates, ratio, run, show
 from _story import history
 
 from events.bus import Bus
@@ -40,8 +40,8 @@ async def tell(bus: Bus, events: int) -> tuple[State, int, int]:
     return story.state, len(story.drafts), len(story.heartbeats)
 
 
-async def fold(bus: Bus, events_last: int, heartbeats_last: int) -> tuple[float, float, State]:
-    """Seconds and processor time until a standby has folded both streams, and what it has made of them."""
+async def fold(bus: Bus, events_last: int, heartbeats_last: int) -> tuple[Taken, State]:
+    """What it takes until a standby has folded both streams, and what it has made of them."""
     log = JetStreamLog(bus, STREAMS)
     before, began = Usage.own(), time.perf_counter()
     events, heartbeats = await log.reader(), await HeartbeatReader.start(bus, STREAMS)
@@ -51,12 +51,12 @@ async def fold(bus: Bus, events_last: int, heartbeats_last: int) -> tuple[float,
     # The consumer has no signal for it, and needs none.
     while state.events_sequence < events_last or state.heartbeats_sequence < heartbeats_last:  # noqa: ASYNC110
         await asyncio.sleep(0.002)
-    took, cpu = time.perf_counter() - began, Usage.own().cpu_s - before.cpu_s
+    taken = Taken(time.perf_counter() - began, Usage.own().cpu_s - before.cpu_s)
     folding.cancel()
     await asyncio.gather(folding, return_exceptions=True)
     await events.close()
     await heartbeats.close()
-    return took, cpu, state
+    return taken, state
 
 
 def same(one: State, other: State) -> bool:
@@ -71,19 +71,21 @@ async def measure(events: int, rounds: int) -> None:
         # A coordinator does not hold the story in memory: no collection of garbage shall look through it here.
         gc.collect()
         gc.freeze()
-        bare, ours, cpu = [], [], []
+        bare, ours = [], []
         for _ in range(rounds):
             bare.append(await drain_bare(bus, STREAMS.events, STREAMS.heartbeats))
-            took, cpu_s, state = await fold(bus, last, beats)
-            ours.append(took)
-            cpu.append(cpu_s)
+            taken, state = await fold(bus, last, beats)
+            ours.append(taken)
             if not same(state, told):
                 print("the fold differs from the story that it was made from")
             del state
-        show("nats-py's ordered consumers, empty callback", [(last + beats) / took for took in bare], "messages/s", 0)
-        show("recovery consumer, not leading", [(last + beats) / took for took in ours], "messages/s", 0)
-        show("recovery consumer, processor time", cpu, "s", 2, note=f"for {last + beats} messages")
-        print(f"recovery consumer / bare consumers: {1 / ratio(ours, bare):.2f}")
+        both = last + beats
+        show("nats-py's ordered consumers, empty callback", rates(bare, both), "messages/s", 0)
+        show("recovery consumer, not leading", rates(ours, both), "messages/s", 0)
+        print(f"recovery consumer / bare consumers: {ratio(rates(ours, both), rates(bare, both)):.2f}")
+        show("nats-py's ordered consumers, processor", each_us(bare, both), "us/message", 1)
+        show("recovery consumer, processor", each_us(ours, both), "us/message", 1)
+        print(f"by processor time: {ratio(each_us(bare, both), each_us(ours, both)):.2f}")
         await bus.close()
 
 

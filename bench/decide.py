@@ -1,6 +1,6 @@
-"""What one cycle of the leader costs in the largest farm and in the smallest: it must follow change, not size.
+"""What a cycle of the leader costs in a large farm and in a small one: it must follow change, not size.
 
-No broker: the core alone, folded from a made-up story. `.venv/bin/python bench/decide.py --workers 100000 --tasks 1000000`
+No broker: the core alone, folded from a made-up story. `.venv/bin/python bench/decide.py --workers 100000`
 """
 
 import argparse

@@ -78,8 +78,6 @@ async def once(farm: Farm, blow: Blow, work: AnyWork, word: str) -> Figures:
     [task_id] = await farm.submit([work])
     first = await farm.running(task_id)
     await asyncio.sleep(SETTLE_S)
-    agent_known = await farm.agent(first.worker_id)
-    assert agent_known.is_running()
     after = await farm.log.last_sequence()
     struck_at = time.time()
     await blow.strike(farm, first.worker_id)
@@ -93,6 +91,10 @@ async def once(farm: Farm, blow: Blow, work: AnyWork, word: str) -> Figures:
         recovered = found.time - struck_at
     farm.shop.say_go(word)
     await farm.seen(TaskCompleted, after=after, task_id=task_id, verdict="passed")
+    if not blow.comes_back:
+        # It wakes up, sees that it was given up, and begins anew.
+        farm.supervisor(first.worker_id).resume()
+        (await farm.agent(first.worker_id)).resume()
     return Figures(failed.time - struck_at, second.time - struck_at, recovered)
 
 
@@ -136,6 +138,7 @@ async def measure(kills: int, stops: int, silences: int) -> None:
                         print_figures(blow, what, figures)
             if farm.shop.overlaps():
                 print(f"two attempts ran at one time: {farm.shop.overlaps()}")
+            await farm.stop()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import itertools
 import time
 from pathlib import Path
 
-from _harness import Usage, broker, drain_bare, folder, measuring, ratio, run, show
+from _harness import Taken, Usage, broker, drain_bare, each_us, folder, measuring, rates, ratio, run, show
 
 from events.bus import Bus
 from events.jetstream import JetStreamLog
@@ -32,12 +32,12 @@ async def fill(bus: Bus, events: int) -> int:
     return await log.last_sequence()
 
 
-async def ingest(bus: Bus, path: Path) -> float:
+async def ingest(bus: Bus, path: Path) -> Taken:
     log = JetStreamLog(bus, STREAMS)
     projector = Projector(path, log, Writer(log, "projections/bench"), bus)
-    began = time.perf_counter()
+    before, began = Usage.own(), time.perf_counter()
     await projector.run(once=True)
-    return time.perf_counter() - began
+    return Taken(time.perf_counter() - began, Usage.own().cpu_s - before.cpu_s)
 
 
 async def latency(bus: Bus, path: Path, tries: int = 100) -> list[float]:
@@ -69,17 +69,15 @@ async def measure(events: int, rounds: int) -> None:
         await ensure_streams(bus, STREAMS)
         last = await fill(bus, events)
         path = place / "history.duckdb"
-        bare, ours, cpu = [], [], []
+        bare, ours = [], []
         for _ in range(rounds):
             bare.append(await drain_bare(bus, STREAMS.events))
             path.unlink(missing_ok=True)
-            before = Usage.own()
             ours.append(await ingest(bus, path))
-            cpu.append(Usage.own().cpu_s - before.cpu_s)
-        show("nats-py's ordered consumer, empty callback", [last / took for took in bare], "events/s", 0)
-        show("projector, all tables", [last / took for took in ours], "events/s", 0)
-        show("projector, processor time", cpu, "s", 2, note=f"for {last} events")
-        print(f"projector / bare consumer: {1 / ratio(ours, bare):.2f}")
+        show("nats-py's ordered consumer, empty callback", rates(bare, last), "events/s", 0)
+        show("projector, all tables", rates(ours, last), "events/s", 0)
+        print(f"projector / bare consumer: {ratio(rates(ours, last), rates(bare, last)):.2f}")
+        show("projector, processor", each_us(ours, last), "us/event", 1)
         print(f"file {path.stat().st_size / 1e6:.0f} MB, largest memory {Usage.own().memory_mb:.0f} MB")
         show("append to commit, idle system", [took * 1000 for took in await latency(bus, path)], "ms", 1)
         await bus.close()

@@ -31,6 +31,7 @@ from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
 log = structlog.get_logger(__name__)
 
 LEASE_TTL_S = 2
+COORDINATOR = "coordinator/"
 GONE = ("stopped", "permanent")
 
 
@@ -55,7 +56,7 @@ class Leadership:
         self._streams = streams
         self._coordinator_id = coordinator_id
         self._policy = policy
-        self._source = f"coordinator/{coordinator_id}"
+        self._source = f"{COORDINATOR}{coordinator_id}"
         self._consumer: RecoveryConsumer | None = None
 
     def status(self) -> LeadershipStatus:
@@ -143,8 +144,15 @@ class Leadership:
             return
 
     def _hand_over_policy(self, consumer: RecoveryConsumer) -> None:
-        """The configured policy comes into force, by an event, if it is not in force already."""
+        """The configured policy comes into force, by an event, if another coordinator's is in force.
+
+        What an operator has ordered at run time stands: a failover must not switch recovery on again.
+        """
         state = consumer.state
-        if state.policy_recorded and state.policy_hash == policy_hash(self._policy):
-            return
+        if state.policy_recorded:
+            if state.policy_hash == policy_hash(self._policy):
+                return
+            if not state.policy_actor.startswith(COORDINATOR):
+                log.warning("configured_policy_not_applied", in_force_by=state.policy_actor)
+                return
         consumer.record(PolicyChanged(policy=self._policy, policy_hash=policy_hash(self._policy), actor=self._source))

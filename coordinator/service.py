@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -17,7 +17,7 @@ from coordinator.broker import EmbeddedBroker
 from coordinator.children import ChildService
 from coordinator.endpoint import Endpoint, is_alive, read_endpoint, write_endpoint
 from coordinator.faults import BrokerFault, UsageFault
-from coordinator.http import HealthReport, HttpServer, listen
+from coordinator.health import HealthReport
 from coordinator.leadership import Leadership
 from coordinator.settings import Settings
 from coordinator.storage import streams_fitting
@@ -29,6 +29,9 @@ from events.jetstream import JetStreamLog
 from events.streams import Streams, ensure_streams
 from events.system import CoordinatorStarted, CoordinatorStopped
 from events.writer import Writer
+
+if TYPE_CHECKING:
+    from coordinator.http import HttpServer
 
 log = structlog.get_logger(__name__)
 
@@ -97,6 +100,9 @@ class CoordinatorService:
         service = self.settings.service
         state_dir = self.settings.state_dir
         if self.settings.http:
+            # A web server takes as long to load as all the rest, and a run has none.
+            from coordinator.http import HttpServer, listen
+
             # First of all: a taken port is to be known before a broker has been started.
             self._http = HttpServer(self.health, listen(service.host, service.port))
         _make(state_dir)

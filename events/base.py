@@ -1,6 +1,7 @@
 """What all events share."""
 
 from datetime import datetime
+from functools import cache
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -13,8 +14,12 @@ Text = Annotated[str, Meta(max_length=32_768)]
 Moment = Annotated[datetime, Meta(tz=True)]
 """With its timezone: one without could be compared with nothing."""
 
-Number = Annotated[int, Meta(ge=1)]
-Sequence = Annotated[int, Meta(ge=0)]
+INTEGER_MAX = 2**53
+"""The largest that every reader of JSON can hold."""
+
+Integer = Annotated[int, Meta(ge=-INTEGER_MAX, le=INTEGER_MAX)]
+Number = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
+Sequence = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
@@ -27,9 +32,14 @@ class Event(Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=T
     @property
     def name(self) -> str:
         """The second half of the tag: `failed` of `worker.failed`."""
-        tag = self.__struct_config__.tag
-        assert isinstance(tag, str)
-        return tag.partition(".")[2]
+        return _name_of(type(self))
+
+
+@cache
+def _name_of(kind: type[Event]) -> str:
+    tag = kind.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag.partition(".")[2]
 
 
 class WorkerEvent(Event, frozen=True, kw_only=True):

@@ -87,7 +87,11 @@ def upcast(kind: str, version: int, payload: bytes) -> Envelope:
         upcaster = UPCASTERS.get((kind, step))
         if upcaster is None:
             raise ValueError(f"version {step} has no upcaster")
-        message["event"] = upcaster(message["event"])
+        try:
+            message["event"] = upcaster(message["event"])
+        except Exception as error:
+            # It was promised an old shape, and what comes over the wire may be anything.
+            raise ValueError(f"it does not fit version {step}: {error!r}") from error
         message["version"] = step + 1
     return msgspec.convert(message, Envelope)
 

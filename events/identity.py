@@ -7,8 +7,9 @@ from typing import Annotated
 
 import msgspec
 
-ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
-"""One token of a subject: no dots, no wildcards, no spaces."""
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$(?!\n)"
+"""One token of a subject: no dots, no wildcards, no spaces; and no newline behind it, which `$` alone would let pass
+into the broker's protocol."""
 
 Id = Annotated[str, msgspec.Meta(pattern=ID_PATTERN)]
 

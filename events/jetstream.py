@@ -164,6 +164,8 @@ class JetStreamLog:
         return msgspec.json.decode(answer, type=_StreamInfo).state.last_seq
 
     async def read_one(self, sequence: int) -> Recorded | None:
+        if sequence < 1:
+            return None
         return await self._get({"seq": sequence})
 
     async def last_on(self, tail: str) -> Recorded | None:
@@ -189,8 +191,10 @@ class JetStreamLog:
 def _timestamp(text: str) -> float:
     from datetime import datetime
 
+    # Whole nanoseconds first, as in the subjects that deliveries are answered on: one message, one time, to the bit.
     whole, _, fraction = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(whole + "+00:00").timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
+    seconds = round(datetime.fromisoformat(whole + "+00:00").timestamp())
+    return (seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))) / 1e9
 
 
 def _headers(block: bytes) -> dict[str, str]:

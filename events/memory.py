@@ -101,25 +101,33 @@ class MemoryLog:
         if fenced:
             raise Fenced("append", f"wrong last sequence: {last}", 10071)
         for draft, payload in zip(drafts, payloads, strict=True):
-            self._store(draft, payload, now)
+            # Through the wire format and back, so that nothing is shared and nothing travels that JSON cannot hold.
+            headers = {SYNTHETIC_HEADER: draft.synthetic} if draft.synthetic is not None else None
+            self._store(draft.envelope.event.tail(), payload, headers, now)
+            self._known[draft.envelope.id] = (self.last, now)
+        self._wake()
+        return Appended(self.last, duplicate=False)
+
+    def store_bytes(self, tail: str, payload: bytes) -> int:
+        """What a stranger may do to a broker's stream: any bytes on any subject. Returns the sequence."""
+        self._store(tail, payload, None, self._wall())
+        self._wake()
+        return self.last
+
+    def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        return Appended(self.last, duplicate=False)
 
     def _duplicate(self, event_id: str, now: float) -> int:
         sequence, at = self._known.get(event_id, (0, 0.0))
         return sequence if sequence and now - at <= self._duplicate_window_s else 0
 
-    def _store(self, draft: Draft, payload: bytes, now: float) -> None:
-        # Through the wire format and back, so that nothing is shared and nothing travels that JSON cannot hold.
+    def _store(self, tail: str, payload: bytes, headers: dict[str, str] | None, now: float) -> None:
         sequence = self.last + 1
-        tail = draft.envelope.event.tail()
-        headers = {SYNTHETIC_HEADER: draft.synthetic} if draft.synthetic is not None else None
         self._records.append(codec.decode(sequence, now, tail, payload, headers))
         self._last_by_tail[tail] = sequence
-        self._known[draft.envelope.id] = (sequence, now)
 
     async def reader(self, after: int = 0, tails: Sequence[str] = ()) -> MemoryReader:
         return MemoryReader(self, after, tails)

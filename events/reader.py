@@ -130,14 +130,12 @@ class RawReader:
             await self._bus.unsubscribe(subscription)
 
     async def _deliver(self, message: Message) -> None:
-        if message.subject != self._inbox and not message.reply.startswith("$JS.ACK."):
-            self._last_heard = asyncio.get_running_loop().time()
         if message.headers is not None and "Status" in message.headers:
             await self._control(message)
             return
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with a domain and
-        # an account hash in front; the last five are the same.
-        fields = message.reply.split(".")
+        # an account hash in front; the end is the same.
+        fields = message.reply.rsplit(".", 4)
         sequence, consumer_sequence = int(fields[-4]), int(fields[-3])
         self._last_heard = asyncio.get_running_loop().time()
         if consumer_sequence != self._consumer_sequence + 1:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from events.base import AddressedTaskEvent, Number, Sequence, TaskEvent, Text
+from events.base import AddressedTaskEvent, Integer, Number, Sequence, TaskEvent, Text
 from events.identity import Id
 from events.work import AnyWork
 
@@ -77,8 +77,8 @@ class TaskAttemptFinished(TaskEvent, tag="task.attempt_finished", frozen=True, k
     attempt: Number
     outcome: Outcome
     duration_s: Annotated[float, Meta(ge=0)] = 0.0
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: Integer | None = None
+    signal: Integer | None = None
     message: Text = ""
     output: Text = ""
     reason: Text = ""

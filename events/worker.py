@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from events.base import Moment, Number, Sequence, Text, WorkerEvent
+from events.base import Integer, Moment, Number, Sequence, Text, WorkerEvent
 from events.identity import Id
 
 FailureReason = Literal["worker_exit", "worker_hung", "silence", "no_first_heartbeat", "synthetic", "unknown"]
@@ -45,8 +45,8 @@ class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
     """
 
     incarnation: Sequence
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: Integer | None = None
+    signal: Integer | None = None
     hung: bool = False
     unanswered_s: float | None = None
     detail: Text = ""

@@ -26,7 +26,7 @@ from recovery.state import State
 
 
 def owed_to_workers(state: State, now: float) -> Iterator[Decision]:
-    for worker_id in state.timers.due(now):
+    for worker_id in state.timers.in_turn(now):
         decision = owed_to_worker(state, state.workers[worker_id], now)
         if decision is not None:
             yield decision

@@ -40,6 +40,7 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.policy = event.policy
     state.policy_hash = event.policy_hash
     state.policy_recorded = True
+    state.policy_actor = event.actor
     # Workers beat by the rules that they know: silence under the new ones counts from here on.
     state.watched_since = recorded.time
     _index_all_workers(state)

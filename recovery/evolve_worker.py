@@ -27,6 +27,9 @@ from recovery.indexes import index_availability, index_task, index_worker, load_
 from recovery.lifecycle import ATTEMPT, LIVE, WORKER, WorkerStatus
 from recovery.state import State
 
+DETAIL_MAX = 1000
+"""Characters of another event's text that a decision repeats: with its own words it must fit into a `Text`."""
+
 EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "exited", "failed"})
 COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
 
@@ -158,7 +161,7 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
         worker.attempts_ended = []
     worker.recovered_at = 0.0
     if worker.attempt is not None and worker.attempt.status != "scheduled":
-        worker.attempt.error = f"it came back and failed again: {event.message or event.reason}"
+        worker.attempt.error = f"it came back and failed again: {(event.message or event.reason)[:DETAIL_MAX]}"
     worker.failed_incarnation = worker.incarnation
     worker.failed_at = recorded.time
     worker.failure_reason = event.reason

@@ -70,14 +70,25 @@ def index_availability(state: State, worker: Worker, *, was: int | None) -> None
     if was is not None and was != level:
         _leave_level(state, worker, was)
     if level is not None:
-        if was != level and worker.labels:
-            state.available_labels.setdefault(level, Counter()).update(worker.labels.items())
-        workers = state.available.setdefault(level, OrderedDict())
+        if was != level:
+            _enter_level(state, worker, level)
         # At the end even if it was here: work goes round.
-        workers[worker.worker_id] = worker
-        workers.move_to_end(worker.worker_id)
+        state.available[level].move_to_end(worker.worker_id)
     if (was is None) != (level is None):
         state.slots += worker.slots if was is None else -worker.slots
+
+
+def _enter_level(state: State, worker: Worker, level: int) -> None:
+    workers = state.available.get(level)
+    if workers is None:
+        workers = state.available[level] = OrderedDict()
+    workers[worker.worker_id] = worker
+    if worker.labels:
+        labels = state.available_labels.get(level)
+        if labels is None:
+            labels = state.available_labels[level] = Counter()
+        for label in worker.labels.items():
+            labels[label] += 1
 
 
 def _leave_level(state: State, worker: Worker, level: int) -> None:
@@ -88,8 +99,8 @@ def _leave_level(state: State, worker: Worker, level: int) -> None:
             del state.available[level]
     if worker.labels:
         labels = state.available_labels[level]
-        labels.subtract(worker.labels.items())
         for label in worker.labels.items():
+            labels[label] -= 1
             if not labels[label]:
                 del labels[label]
         if not labels:

@@ -18,6 +18,7 @@ class State:
         self.policy_hash = policy_hash(self.policy)
         self.policy_recorded = False
         """False until the first `PolicyChanged`: until then the defaults are in force."""
+        self.policy_actor = ""
         self.term = 0
         self.leader_id: str | None = None
         self.fencing_token = 0

@@ -1,16 +1,19 @@
 """When each entity next owes something: an index over the state, kept so that a cycle costs what has changed."""
 
-from heapq import heappop, heappush
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 
 NEVER = float("inf")
 AT_ONCE = 0.0
+
+STALE_MIN = 64
 
 
 class Timers:
     """One time for each key, in seconds of cluster time.
 
     Putting a time off is O(1): the heap keeps the old entry and finds out when it surfaces. What it means is only the
-    map from key to time; the heap and the ripe set are ways to look it up.
+    map from key to time; the heap and the ripe are ways to look it up.
     """
 
     def __init__(self) -> None:
@@ -18,19 +21,19 @@ class Timers:
         self._heap: list[tuple[float, str]] = []
         self._queued: dict[str, float] = {}
         """The earliest heap entry of each key; one of each at most is kept in mind, so the heap stays small."""
-        self._ripe: set[str] = set()
+        self._ripe = Ripe()
 
     def set(self, key: str, at: float) -> None:
         """`NEVER` clears the key."""
         if at == NEVER:
             self._at.pop(key, None)
-            self._ripe.discard(key)
+            self._ripe.drop(key)
             return
         self._at[key] = at
         if at <= AT_ONCE:
-            self._ripe.add(key)
+            self._ripe.put(key, at)
             return
-        self._ripe.discard(key)
+        self._ripe.drop(key)
         queued = self._queued.get(key)
         if queued is None or at < queued:
             self._queued[key] = at
@@ -41,6 +44,10 @@ class Timers:
 
     def due(self, now: float) -> list[str]:
         """The keys whose time has come, by time, then by key."""
+        return list(self.in_turn(now))
+
+    def in_turn(self, now: float) -> Iterator[str]:
+        """What `due` lists, one by one: look at as few as needed, and set nothing while looking."""
         while self._heap and self._heap[0][0] <= now:
             entry, key = heappop(self._heap)
             if self._queued.get(key) != entry:
@@ -50,11 +57,11 @@ class Timers:
             if at is None:
                 continue
             if at <= now:
-                self._ripe.add(key)
+                self._ripe.put(key, at)
             else:
                 self._queued[key] = at
                 heappush(self._heap, (at, key))
-        return sorted((key for key in self._ripe if self._at[key] <= now), key=lambda key: (self._at[key], key))
+        return self._ripe.in_order(now)
 
     @property
     def ripe(self) -> bool:
@@ -63,3 +70,46 @@ class Timers:
     def next(self) -> float:
         """The earliest time at which `due` might name a key that it does not name yet; never too late."""
         return self._heap[0][0] if self._heap else NEVER
+
+
+class Ripe:
+    """Keys by time, then by key. When half a farm has died at once, there are many, and a cycle takes a few: looking
+    at the first of them costs nothing for the others."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+        """May hold entries that are not true any more."""
+
+    def __bool__(self) -> bool:
+        return bool(self._at)
+
+    def put(self, key: str, at: float) -> None:
+        if self._at.get(key) == at:
+            return
+        self._at[key] = at
+        heappush(self._heap, (at, key))
+        if len(self._heap) > 2 * len(self._at) + STALE_MIN:
+            self._heap = [(time, name) for name, time in self._at.items()]
+            heapify(self._heap)
+
+    def drop(self, key: str) -> None:
+        self._at.pop(key, None)
+
+    def in_order(self, until: float) -> Iterator[str]:
+        """Goes down the heap by a second one that holds the children of what has been seen: the first k of any number
+        of keys cost O(k log k)."""
+        heap = self._heap
+        while heap and self._at.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        front = [(heap[0], 0)] if heap else []
+        last = None
+        while front and front[0][0][0] <= until:
+            entry, index = heappop(front)
+            for child in (2 * index + 1, 2 * index + 2):
+                if child < len(heap):
+                    heappush(front, (heap[child], child))
+            # One that was dropped and put back has two entries, which follow each other.
+            if entry != last and self._at.get(entry[1]) == entry[0]:
+                last = entry
+                yield entry[1]

@@ -114,7 +114,9 @@ def test_an_endpoint_that_makes_no_sense_is_none(tmp_path: Path, content: str) -
 
 
 @pytest.mark.parametrize(
-    ("pid", "alive"), [(os.getpid(), True), (1, True), (0, False), (-1, False), (A_PID_OF_NOBODY, False)]
+    ("pid", "alive"),
+    [(os.getpid(), True), (1, True), (0, False), (-1, False), (A_PID_OF_NOBODY, False)],
+    ids=["ours", "init", "zero", "negative", "nobody"],
 )
 def test_which_process_lives(pid: int, alive: bool) -> None:
     assert is_alive(pid) is alive

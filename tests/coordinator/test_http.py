@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from coordinator.faults import UsageFault
-from coordinator.http import HealthReport, HttpServer, listen
+from coordinator.health import HealthReport
+from coordinator.http import HttpServer, listen
 
 HEALTHY = HealthReport(
     coordinator_id="c1", broker_reachable=True, role="leader", term=3, sequence=120, lag=2, projector_alive=True

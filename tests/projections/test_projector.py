@@ -245,6 +245,10 @@ async def test_what_nobody_understands_is_parked(tmp_path: Path, log: JetStreamL
         b'{"kind":"worker.stopped","worker_id":"w1","incarnation":1}}',
         "worker.w1.stopped": b'{"id":"12345678","time":"2026-01-01T00:00:00Z","source":"x","event":'
         b'{"kind":"worker.stopped","worker_id":"w1","incarnation":' + b"9" * 30 + b"}}",
+        "worker.w1.recovery_failed": b'{"id":"12345678","time":"2026-01-01T00:00:00Z","source":"x","event":'
+        b'{"kind":"worker.recovery_failed","worker_id":"w1","incarnation":1,"strategy":"restart","error":"e","attempt":'
+        + str(2**40).encode()
+        + b"}}",
     }
     for tail, payload in hostile.items():
         await bus.request(streams.event_subject(tail), payload)
@@ -255,7 +259,8 @@ async def test_what_nobody_understands_is_parked(tmp_path: Path, log: JetStreamL
     assert [subject for subject, _, _ in parked] == [streams.event_subject(tail) for tail in hostile]
     assert [payload for _, payload, _ in parked][:6] == list(hostile.values())[:6]
     assert parked[0][2].startswith("unknown kind 'task.new'")
-    assert "incarnation is more than a table can hold" in parked[6][2]
+    assert parked[6][2].startswith("malformed worker.stopped")
+    assert "attempt is more than a table can hold" in parked[7][2]
     assert select(path, "SELECT kind FROM events ORDER BY sequence DESC LIMIT 1") == [("worker.readmitted",)]
     assert await first_difference(path, log) is None
 

@@ -63,6 +63,7 @@ POLICIES = (
     Policy(attempts_reset_after=10.0, recovery_attempts_window=60.0),
 )
 PAUSES = (0.0, 0.3, 1.0, 7.0, 16.0, 40.0)
+DURATIONS = (0.0, 1.0, 0.1, 1e-3, 1e300, 5e-324)
 LABELS: tuple[dict[str, str], ...] = ({}, {}, {"gpu": "yes"}, {"gpu": "yes", "os": "linux"}, {"os": "plan9"}, {})
 
 
@@ -114,6 +115,12 @@ class Nonsense:
     def all_beat(self, _one: int, _two: int, _three: int) -> None:
         self.story.beat(*self.story.state.workers)
 
+    def live_on(self, one: int, _two: int, _three: int) -> None:
+        """Some time in which everybody beats."""
+        for _ in range(4 * one):
+            self.story.now = quantised(self.story.now + 2.0)
+            self.story.beat(*self.story.state.workers)
+
     def unreadable_beat(self, _one: int, _two: int, _three: int) -> None:
         story = self.story
         story.beats.append(RecordedHeartbeat(len(story.beats) + 1, story.now, None))
@@ -131,7 +138,10 @@ class Nonsense:
 
     def fail(self, one: int, two: int, three: int) -> None:
         incarnation = None if three < 3 else self._incarnation(one, two)
-        event = WorkerFailed(worker_id=self._worker_id(one), reason="synthetic", incarnation=incarnation)
+        message = "x" * 32_768 if two == 0 else ""
+        event = WorkerFailed(
+            worker_id=self._worker_id(one), reason="synthetic", incarnation=incarnation, message=message
+        )
         self.story.tell(event, synthetic="drill" if three == 0 else None)
 
     def suspect(self, one: int, two: int, three: int) -> None:
@@ -148,9 +158,7 @@ class Nonsense:
 
     def answer(self, one: int, two: int, _: int) -> None:
         attempt, incarnation = self._attempt(one, two), self._incarnation(one, two)
-        self.story.tell(
-            WorkerProbeAnswered(worker_id=self._worker_id(one), incarnation=incarnation, attempt=attempt)
-        )
+        self.story.tell(WorkerProbeAnswered(worker_id=self._worker_id(one), incarnation=incarnation, attempt=attempt))
 
     def forge_attempt(self, one: int, two: int, three: int) -> None:
         self.story.budgets_forged = True
@@ -192,9 +200,7 @@ class Nonsense:
 
     def start(self, one: int, two: int, _: int) -> None:
         task_id, worker_id, incarnation, attempt = self._word(one, two)
-        self.story.tell(
-            TaskStarted(task_id=task_id, worker_id=worker_id, incarnation=incarnation, attempt=attempt)
-        )
+        self.story.tell(TaskStarted(task_id=task_id, worker_id=worker_id, incarnation=incarnation, attempt=attempt))
 
     def finish(self, one: int, two: int, three: int) -> None:
         task_id, worker_id, incarnation, attempt = self._word(one, two)
@@ -205,15 +211,13 @@ class Nonsense:
                 incarnation=incarnation,
                 attempt=attempt,
                 outcome=OUTCOMES[three],
-                duration_s=10.0**-three,
+                duration_s=DURATIONS[two],
             )
         )
 
     def give_back(self, one: int, two: int, _: int) -> None:
         task_id, worker_id, incarnation, attempt = self._word(one, two)
-        self.story.tell(
-            TaskReturned(task_id=task_id, worker_id=worker_id, incarnation=incarnation, attempt=attempt)
-        )
+        self.story.tell(TaskReturned(task_id=task_id, worker_id=worker_id, incarnation=incarnation, attempt=attempt))
 
     def cancel(self, one: int, _two: int, _three: int) -> None:
         self.story.tell(TaskCancelRequested(task_id=f"t{one}", actor="alice"))
@@ -272,7 +276,7 @@ class Nonsense:
                     success=True,
                     duration_s=0.0,
                 ),
-                EventParked(sequence=self.story.last - two, subject="s", reason="forged"),
+                EventParked(sequence=max(0, self.story.last - two), subject="s", reason="forged"),
             )[three]
         )
 
@@ -298,11 +302,14 @@ VERBS: dict[str, Callable[[Nonsense, int, int, int], None]] = {
     for name, verb in vars(Nonsense).items()
     if callable(verb) and not name.startswith("_") and name != "play"
 }
-OFTEN = ("register", "submit", "start", "finish", "all_beat", "wait", "wait", "lead", "settle", "settle", "exit", "answer")
-
-STEPS: st.SearchStrategy[list[Step]] = st.lists(
-    st.tuples(
-        st.sampled_from([*VERBS, *OFTEN]), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)
-    ),
-    max_size=50,
+OFTEN = (
+    *("register", "submit", "start", "finish", "live_on", "exit", "answer", "wait", "settle"),
+    *("register", "submit", "start", "all_beat", "all_beat", "wait", "wait", "lead", "settle", "settle"),
 )
+
+_STEP = st.tuples(st.sampled_from([*VERBS, *OFTEN]), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
+
+STEPS: st.SearchStrategy[list[Step]] = st.one_of(
+    st.lists(_STEP, max_size=20), st.lists(_STEP, min_size=30, max_size=150), st.lists(_STEP, min_size=60, max_size=150)
+)
+"""Short ones for the shape of a failure, long ones to reach deep."""

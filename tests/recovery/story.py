@@ -67,7 +67,7 @@ class Story:
         self.leading = False
         self.budgets_forged = False
         """The test itself has recorded events that only a leader writes: then budgets may be overdrawn."""
-        self._checks = checks
+        self.checks = checks
         self.tell(LeaderElected(coordinator_id="c1", term=1))
         if policy is not None:
             self.tell(policy_changed(policy))
@@ -133,7 +133,7 @@ class Story:
         """One cycle: decide, twice for the sake of the test, and record."""
         state = self.state
         decisions = decide(state, self.now)
-        if self._checks:
+        if self.checks:
             assert decide(state, self.now) == decisions
             _check_assignments(state, decisions)
         if not decisions:
@@ -160,6 +160,11 @@ class Story:
     @property
     def last(self) -> int:
         return len(self.records)
+
+    @property
+    def status(self) -> str:
+        """Of the system, as recorded."""
+        return self.state.status
 
     def events(self) -> Iterator[Event]:
         for recorded in self.records:
@@ -256,7 +261,7 @@ class Story:
         self._check()
 
     def _check(self) -> None:
-        if self._checks:
+        if self.checks:
             check(self.state, self.now, budgets=not self.budgets_forged)
 
 

@@ -204,7 +204,7 @@ WORDS = (TaskStarted, TaskAttemptFinished, TaskReturned)
 @pytest.mark.parametrize("wrong", [{"attempt": 2}, {"incarnation": 1}, {"worker_id": "w2"}, {"task_id": "t2"}])
 def test_a_worker_speaks_for_its_own_present_attempt_only(kind: type[Event], wrong: dict[str, Any]) -> None:
     for status in ("assigned", "running"):
-        story = task_in(status)  # type: ignore[arg-type]
+        story = task_in(status)
         event = TASK_EVENTS[kind](story)
         before = fingerprint(story)
         story.tell(type(event)(**{**_fields(event), **wrong}))
@@ -277,7 +277,7 @@ def test_attempt_pairs_without_a_row_change_nothing(status: AttemptStatus | None
 @pytest.mark.parametrize("kind", [kind for kind in ATTEMPT_EVENTS if kind is not WorkerRegistered])
 def test_another_number_is_another_attempt(kind: type[Event]) -> None:
     for status in ("scheduled", "started", "probed"):
-        story = attempt_in(status)  # type: ignore[arg-type]
+        story = attempt_in(status)
         event = ATTEMPT_EVENTS[kind](story)
         before = fingerprint(story)
         story.tell(type(event)(**{**_fields(event), "attempt": 2}))

@@ -26,10 +26,7 @@ NAMES = [f"w{number}" for number in range(1, 6)]
 
 def kill(story: Story, *worker_ids: str) -> None:
     story.tell(
-        *(
-            WorkerExited(worker_id=name, incarnation=story.worker(name).incarnation, signal=9)
-            for name in worker_ids
-        )
+        *(WorkerExited(worker_id=name, incarnation=story.worker(name).incarnation, signal=9) for name in worker_ids)
     )
 
 
@@ -39,7 +36,7 @@ def test_15_one_incident_with_a_start_and_an_end() -> None:
     story.tell(*(submitted(f"t{number}") for number in range(5)))
     story.start(*(f"t{number}" for number in range(5)))
     kill(story, "w1", "w2")
-    assert story.state.status == "degraded"
+    assert story.status == "degraded"
     assert not story.told(SystemRecoveryStarted)
     story.wait(5.0, "w3", "w4", "w5")
     kill(story, "w3")
@@ -105,12 +102,12 @@ def test_thresholds_are_shares_of_the_expected() -> None:
     story = Story(Policy(degraded_below=0.8, critical_below=0.5))
     story.join(*NAMES)
     kill(story, "w1")
-    assert story.state.status == "healthy", "4 of 5 is not below 0.8"
+    assert story.status == "healthy", "4 of 5 is not below 0.8"
     story.tell(WorkerDraining(worker_id="w2", incarnation=story.worker("w2").incarnation))
-    assert story.state.status == "degraded", "3 of 4: a drained one is not expected"
+    assert story.status == "degraded", "3 of 4: a drained one is not expected"
     story.wait(4.0, "w3", "w4", "w5")
     kill(story, "w3", "w4")
-    assert story.state.status == "critical"
+    assert story.status == "critical"
 
 
 def test_a_flood_of_failures_is_answered_in_bounded_batches() -> None:

@@ -1,0 +1,173 @@
+"""One event of every kind, with every field given: for the codec's tests and the golden files."""
+
+from typing import Any
+
+from events.base import Event
+from events.clock import utc
+from events.envelope import Draft, Envelope, Provenance
+from events.identity import new_id
+from events.policy import Policy, policy_hash
+from events.system import (
+    CoordinatorStarted,
+    CoordinatorStopped,
+    EventParked,
+    LeaderElected,
+    LogDamaged,
+    PolicyChanged,
+    ProjectionRebuilt,
+    RunCancelRequested,
+    RunSubmitted,
+    SystemRecoveryCompleted,
+    SystemRecoveryStarted,
+    SystemStatusChanged,
+)
+from events.task import (
+    TaskAssigned,
+    TaskAttemptFinished,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskRequeued,
+    TaskReturned,
+    TaskRevoked,
+    TaskStarted,
+    TaskSubmitted,
+)
+from events.work import CommandWork, PytestWork, Suite
+from events.worker import (
+    Evidence,
+    WorkerDraining,
+    WorkerExited,
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerProbeAnswered,
+    WorkerReadmitted,
+    WorkerRecoveryFailed,
+    WorkerRecoveryProbed,
+    WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
+    WorkerRegistered,
+    WorkerStopped,
+    WorkerSuspected,
+    WorkerSuspicionRefuted,
+)
+
+MOMENT = utc(1_760_000_000.123456)
+EVIDENCE = Evidence(heartbeat_sequence=7, last_seen=MOMENT, silence_s=6.5, threshold_s=6.0, event_sequence=9)
+COMMAND = CommandWork(argv=("sh", "-c", "exit 3"), cwd="/srv", environment={"LANG": "C"})
+PYTEST = PytestWork(
+    suite=Suite(python="/usr/bin/python3", cwd="/srv/shop", args=("-q",)), node_id="tests/test_a.py::t[ü]", occurrence=1
+)
+TASK: dict[str, Any] = {"task_id": "t1", "worker_id": "w1", "incarnation": 4, "attempt": 2}
+WORKER: dict[str, Any] = {"worker_id": "w1", "incarnation": 4}
+
+EXAMPLES: tuple[Event, ...] = (
+    WorkerRegistered(worker_id="w1", host="farm-1", pid=17, slots=4, labels={"gpu": "yes"}, supervised=False),
+    WorkerDraining(**WORKER, reason="SIGTERM"),
+    WorkerStopped(**WORKER, reason="drained"),
+    WorkerExited(**WORKER, exit_code=1, signal=9, hung=True, unanswered_s=2.5, detail="out of memory"),
+    WorkerSuspected(**WORKER, evidence=EVIDENCE),
+    WorkerSuspicionRefuted(**WORKER, evidence=EVIDENCE),
+    WorkerFailed(**WORKER, reason="silence", evidence=EVIDENCE, message="no heartbeat for 15.0 s"),
+    WorkerPermanentlyFailed(worker_id="w1", attempts=5, message="5 attempts failed"),
+    WorkerReadmitted(worker_id="w1", actor="alice", reason="new disk"),
+    WorkerRecoveryScheduled(**WORKER, attempt=1, strategy="await", not_before=MOMENT),
+    WorkerRecoveryStarted(**WORKER, attempt=1, strategy="restart", deadline=MOMENT),
+    WorkerRecoveryProbed(**WORKER, attempt=1),
+    WorkerProbeAnswered(**WORKER, attempt=1),
+    WorkerRecoverySucceeded(**WORKER, attempt=1, strategy="restart", duration_s=3.25),
+    WorkerRecoveryFailed(**WORKER, attempt=1, strategy="replace", error="it did not register again"),
+    WorkerRecoverySuperseded(**WORKER, attempt=1, strategy="escalate", reason="it came back by itself"),
+    TaskSubmitted(
+        task_id="t1",
+        run_id="r1",
+        work=PYTEST,
+        priority=-3,
+        timeout_s=1.5,
+        infrastructure_retries=0,
+        verdict_retries=2,
+        requires={"gpu": "yes"},
+    ),
+    TaskAssigned(**TASK, work=COMMAND, priority=7, timeout_s=60.0),
+    TaskRevoked(**TASK, reason="cancelled"),
+    TaskStarted(**TASK),
+    TaskAttemptFinished(
+        **TASK,
+        outcome="crashed",
+        duration_s=0.125,
+        exit_code=139,
+        signal=11,
+        message="Segmentation fault",
+        output="caf\u00e9 \u001b[31m\u0000",
+        reason="signal",
+    ),
+    TaskReturned(**TASK),
+    TaskRequeued(task_id="t1", attempt=2, worker_id="w1", reason="worker_failed", budget="infrastructure"),
+    TaskCompleted(
+        task_id="t1",
+        run_id="r1",
+        verdict="quarantined",
+        attempt=2,
+        worker_id="w1",
+        outcome="crashed",
+        duration_s=0.125,
+        message="two workers died under it",
+        result_sequence=11,
+    ),
+    TaskCancelRequested(task_id="t1", actor="alice", reason="wrong branch"),
+    CoordinatorStarted(coordinator_id="c1", host="farm-0", pid=1, version="0.1.0"),
+    CoordinatorStopped(coordinator_id="c1", reason="SIGTERM"),
+    LeaderElected(coordinator_id="c1", term=3),
+    PolicyChanged(policy=Policy(), policy_hash=policy_hash(Policy()), actor="alice"),
+    RunSubmitted(run_id="r1", title="nightly", tasks=500, actor="alice"),
+    RunCancelRequested(run_id="r1", actor="alice", reason="wrong branch"),
+    SystemStatusChanged(status="critical", previous="degraded", workers_live=1, workers_expected=3),
+    SystemRecoveryStarted(
+        incident_id="loss-9",
+        incident_kind="mass_worker_loss",
+        status="critical",
+        affected_workers=2,
+        affected_tasks=5,
+    ),
+    SystemRecoveryCompleted(
+        incident_id="loss-9",
+        incident_kind="coordinator_failover",
+        status="healthy",
+        success=True,
+        duration_s=12.5,
+        affected_workers=2,
+        affected_tasks=5,
+        message="verified",
+    ),
+    EventParked(sequence=8, subject="resurgam.event.worker.w1.odd", reason="unknown kind", excerpt="{}"),
+    LogDamaged(first=3, last=4, noticed_by="projector"),
+    ProjectionRebuilt(path="history.duckdb", reason="it was gone", through=99, started_at=MOMENT),
+)
+
+PROVENANCE = Provenance(
+    as_of_events=10, as_of_heartbeats=20, decided_at=MOMENT, rules_version=1, rule="a rule", index=1, count=2
+)
+
+
+def enveloped(event: Event, *, event_id: str = "00000000-0000-7000-8000-000000000001", version: int = 1) -> Envelope:
+    """With every field given, and nothing that differs from one run to the next."""
+    return Envelope(
+        id=event_id,
+        time=MOMENT,
+        source="worker/w1",
+        event=event,  # type: ignore[arg-type]
+        version=version,
+        causation_id="00000000-0000-7000-8000-000000000002",
+        correlation_id="r1",
+        decision=PROVENANCE,
+    )
+
+
+def drafted(event: Event, *, event_id: str | None = None, synthetic: str | None = None) -> Draft:
+    return Draft(enveloped(event, event_id=event_id or new_id()), synthetic)
+
+
+def cancelled(task_id: str = "t1", *, event_id: str | None = None, actor: str = "alice") -> Draft:
+    """The smallest of events, for tests to which its meaning is nothing."""
+    return drafted(TaskCancelRequested(task_id=task_id, actor=actor), event_id=event_id)
