@@ -132,7 +132,8 @@ class RecoveryConsumer:
             for recorded in await self._heartbeats.next():
                 self.clock.observe(recorded.time)
                 observe(self.state, recorded)
-            if self.state.timers.ripe:
+            # A worker that is heard again may get what waits: that falls due at no time of its own.
+            if self.state.timers.ripe or self.state.waiting:
                 self._wake.set()
 
     def _fold(self, batch: Sequence[Recorded]) -> None:
