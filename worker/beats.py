@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import structlog
 
 from events.bus import Bus

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from coordinator.broker import EmbeddedBroker
 from coordinator.demo.plan import ROOT, Plan

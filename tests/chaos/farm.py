@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 
 import duckdb
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from coordinator.broker import EmbeddedBroker
 from coordinator.commands.submitting import Order, submit

@@ -3,7 +3,7 @@
 import itertools
 import signal
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from events.task import TaskCompleted, TaskRequeued, TaskStarted
