@@ -200,6 +200,7 @@ async def test_submitted_commands_stand_in_the_log(live: Path, log: JetStreamLog
 
 
 async def test_a_suite_is_collected_under_its_own_interpreter(live: Path, log: JetStreamLog) -> None:
+    (live / "pytest.ini").write_text("[pytest]\n")
     (live / "test_two.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
     ended = run(live, "submit", "--pytest", "test_two.py", "--python", sys.executable, "--", "-k", "test_b")
     assert ended.code == 0, ended.err

@@ -378,6 +378,10 @@ class Runner:
 
     def finish(self, order: dict[str, Any], started: float) -> None:
         duration_s = time.perf_counter() - started
+        # Under -s the test's output is on its way to our parent, and has to be there before the report.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
         self.channel.report("finished", key=order["key"], duration_s=duration_s, **self.verdict.fields())
 
     @pytest.hookimpl(tryfirst=True)

@@ -116,7 +116,10 @@ async def test_again_attempted_tasks_start_first_then_by_priority(farm: Farm, tm
     await farm.assign(worker, command("true"), command("true"), first=2)
     await farm.assign(worker, command("true"), first=4, priority=5)
     last = await farm.assign(worker, command("true"), first=5, attempt=2)
-    await farm.beat(worker, lambda beat: beat.heartbeat is not None and beat.heartbeat.queued == 4)
+    held = ("t1",), 4
+    await farm.beat(
+        worker, lambda beat: beat.heartbeat is not None and (beat.heartbeat.running, beat.heartbeat.queued) == held
+    )
     gate.touch()
     await farm.seen(is_kind(TaskAttemptFinished, task_id="t3"))
     order = [recorded.event for recorded in await farm.events(TaskStarted) if recorded.sequence > last]

@@ -198,7 +198,7 @@ async def test_a_collection_that_hangs(lane: Lane, suite_of: SuiteOf) -> None:
 
 async def test_warming_is_bounded_and_told_with_the_first_job(lane: Lane, suite_of: SuiteOf) -> None:
     suite = suite_of("--no-such-option")
-    slot = lane.slot(start_timeout_s=0.5)
+    slot = lane.slot(start_timeout_s=5)
     await slot.warm(suite)
     await slot.warm(suite_of(test_it="import time\ntime.sleep(600)\n"))
     assert lane.events() == []
@@ -208,8 +208,8 @@ async def test_warming_is_bounded_and_told_with_the_first_job(lane: Lane, suite_
 
 async def test_standing_idle_is_not_failing_to_start(lane: Lane, suite_of: SuiteOf) -> None:
     suite = suite_of(test_it=WAITS)
-    slot = lane.slot(start_timeout_s=1)
-    ends = await lane.run(slot, *pytest_jobs(suite, "one"), command("a", "sleep", "1.1"), *pytest_jobs(suite, "two"))
+    slot = lane.slot(start_timeout_s=3)
+    ends = await lane.run(slot, *pytest_jobs(suite, "one"), command("a", "sleep", "3.1"), *pytest_jobs(suite, "two"))
     assert [end.outcome for end in ends] == ["passed"] * 3
 
 
