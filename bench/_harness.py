@@ -8,6 +8,7 @@ was.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import resource
 import statistics
@@ -18,6 +19,8 @@ import time
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import structlog
 
 ROOT = Path(__file__).parents[1]
 # The farms and stories of the tests are the best there are, and tests are not installed.
@@ -34,7 +37,8 @@ def machine() -> str:
 
 @contextlib.contextmanager
 def measuring(what: str) -> Iterator[None]:
-    """Prints the machine's state before and after."""
+    """Prints the machine's state before and after, and keeps the services' own words out of it."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     began = time.perf_counter()
     print(f"{what}\n{time.strftime('%Y-%m-%d %H:%M:%S')}, {machine()}", flush=True)
     try:

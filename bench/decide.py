@@ -88,13 +88,13 @@ def grown(workers: int, tasks: int) -> Story:
 
 
 def measure(workers: int, tasks: int) -> None:
+    gc.disable()
     small = {number: grown(number, SMALL_TASKS) for number in sorted({case.smallest for case in CASES})}
     large = grown(workers, tasks)
     # The collector looks through what is young, and seldom through everything: that is a cost of size, shown apart.
     began = time.perf_counter()
     gc.collect()
     show("garbage collection of everything", [time.perf_counter() - began], "s", 2)
-    gc.disable()
     for case in CASES:
         little, little_folding, little_count = cost(small[case.smallest], case)
         much, much_folding, much_count = cost(large, case)

@@ -156,6 +156,26 @@ def send(pid: int, number: int) -> None:
         pass
 
 
+def kill_groups(pids: list[int]) -> None:
+    """SIGKILL to the process groups of `pids`, the dead among them included, but not to our own.
+
+    The kernel does this in one step against forking: a fork under way in the group fails. So it also ends a chain in
+    which every process forks the next one and is gone before anybody could have signalled it.
+    """
+    groups = set()
+    for pid in pids:
+        try:
+            groups.add(os.getpgid(pid))
+        except (ProcessLookupError, PermissionError):
+            pass
+    groups.discard(os.getpgid(0))
+    for group in groups:
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
 class Keeper:
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -246,7 +266,11 @@ class Keeper:
         are not given to strangers. The list is read until it holds nothing new, and again after the killing.
         """
         pause_ms = 1
-        while self.reap():
+        while True:
+            # Before the dead are taken away: they still know their group.
+            kill_groups(descendants())
+            if not self.reap():
+                return
             stopped: set[int] = set()
             while fresh := [pid for pid in descendants() if pid not in stopped]:
                 for pid in fresh:

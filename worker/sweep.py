@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from worker.keeper import descendants, send
+from worker.keeper import descendants, kill_groups, send
 
 SWEEP_S_MAX = 2.0
 """Only a process that the kernel holds in an uninterruptible sleep lasts longer: it can be waited for, not helped."""
@@ -36,6 +36,7 @@ def sweep(within_s: float = SWEEP_S_MAX) -> list[int]:
     pause = PAUSE_S
     rounds = 0
     looked_at = 0.0
+    kill_groups(descendants())
     while reap(lambda *_: None):
         now = time.monotonic()
         if now >= deadline:
@@ -44,6 +45,7 @@ def sweep(within_s: float = SWEEP_S_MAX) -> list[int]:
         if now - looked_at >= pause:
             rounds += 1
             found = descendants()
+            kill_groups(found)
             if rounds > STOPPED_FIRST_AFTER:
                 for pid in found:
                     send(pid, signal.SIGSTOP)
