@@ -95,6 +95,7 @@ async def once(farm: Farm, blow: Blow, work: AnyWork, word: str) -> Figures:
         # It wakes up, sees that it was given up, and begins anew.
         farm.supervisor(first.worker_id).resume()
         (await farm.agent(first.worker_id)).resume()
+        await farm.registered(first.worker_id, second.sequence)
     return Figures(failed.time - struck_at, second.time - struck_at, recovered)
 
 

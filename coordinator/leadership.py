@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from events.bus import Bus
 from events.clock import utc
 from events.ending import ended
-from events.envelope import Draft, Envelope
+from events.envelope import Draft, Envelope, Recorded
 from events.errors import Conflict, Unacknowledged
 from events.heartbeats import HeartbeatReader
 from events.identity import new_id
@@ -65,6 +66,11 @@ class Leadership:
             return LeadershipStatus(leading=False, term=0, sequence=0, lag=1)
         state = consumer.state
         return LeadershipStatus(consumer.leading, state.term, state.events_sequence, 0 if consumer.caught_up else 1)
+
+    def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
+        """Hands on what the recovery consumer folds from now on: whoever shares its process need not read again."""
+        assert self._consumer is not None, "it does not run yet"
+        self._consumer.listen(listener)
 
     def open_runs(self) -> list[str]:
         return [] if self._consumer is None else list(self._consumer.state.runs)

@@ -6,7 +6,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from coordinator.settings import Settings
 from coordinator.storage import streams_fitting
 from events.base import Event
 from events.bus import Bus
+from events.envelope import Recorded
 from events.errors import BrokerRefused, LogError, Unacknowledged
 from events.identity import as_id
 from events.jetstream import JetStreamLog
@@ -154,6 +155,11 @@ class CoordinatorService:
             lag=0 if status is None else status.lag,
             projector_alive=self._projector is not None and self._projector.alive,
         )
+
+    def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
+        """Hands on every event that this coordinator folds from now on; to be called once it leads."""
+        assert self._leadership is not None, "the service has not been started"
+        self._leadership.listen(listener)
 
     def open_runs(self) -> list[str]:
         """The runs that have tasks without a verdict, as far as the log has been folded."""

@@ -68,6 +68,7 @@ class RecoveryConsumer:
         self._unsettled: tuple[Term, list[Draft]] | None = None
         """What was sent, and may be stored or not. Until that is known the term says nothing else."""
         self._fact_number = 0
+        self._listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self.clock = clock or ClusterClock()
         self.state = State()
         self.deposed = asyncio.Event()
@@ -82,6 +83,10 @@ class RecoveryConsumer:
     @property
     def caught_up(self) -> bool:
         return self._events.caught_up
+
+    def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
+        """`listener` is handed every batch after it has been folded. It returns at once and does not raise."""
+        self._listeners.append(listener)
 
     def lead(self, term: Term) -> None:
         self.deposed.clear()
@@ -142,6 +147,8 @@ class RecoveryConsumer:
             evolve(state, recorded)
             if self._unsettled is not None and recorded.id == self._unsettled[1][-1].envelope.id:
                 self._unsettled = None
+        for listener in self._listeners:
+            listener(batch)
         if batch:
             self.clock.observe(batch[-1].time)
         for first, last in self._events.damage():

@@ -1,6 +1,7 @@
 """One run from start to end: broker, coordinator, workers, the suite, its verdicts, and everything put away again."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from coordinator.run.show import Show
 from coordinator.run.tally import Tally, Test
 from coordinator.service import CoordinatorService
 from coordinator.settings import Settings
+from events.envelope import Recorded
 from events.identity import as_id
 from events.system import RunCancelRequested
 from events.work import PytestWork, Suite
@@ -49,6 +51,27 @@ class WorkersLost(Fault):
     """No worker is left that could run the rest."""
 
     exit_code = 3
+
+
+class Inbox:
+    """What the coordinator in this process has folded and the run has not yet looked at."""
+
+    def __init__(self) -> None:
+        self._events: list[Recorded] = []
+        self._arrived = asyncio.Event()
+
+    def put(self, batch: Sequence[Recorded]) -> None:
+        self._events.extend(batch)
+        self._arrived.set()
+
+    async def take(self, wait_s: float) -> list[Recorded]:
+        """All there is, as soon as there is something; [] after `wait_s` seconds without."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._arrived.wait()
+        self._arrived.clear()
+        events, self._events = self._events, []
+        return events
 
 
 class Session:
@@ -98,7 +121,8 @@ class Session:
         self, collection: Collection, names: Sequence[str], show: AbstractContextManager[Show]
     ) -> None:
         log = self._service.log
-        before = await log.last_sequence()
+        inbox = Inbox()
+        self._service.listen(inbox.put)
         run_id = new_run_id()
         order = Order(
             title=f"pytest {' '.join(self._plan.suite.args)}".strip(),
@@ -114,7 +138,7 @@ class Session:
         _, task_ids = await submit(log, order, run_id=run_id)
         tests = {task_id: Test(node_id=item.node_id) for task_id, item in zip(task_ids, collection.items, strict=True)}
         self.tally = Tally(run_id, tests, list(names))
-        following = asyncio.create_task(self._follow(self.tally, before, show))
+        following = asyncio.create_task(self._follow(self.tally, inbox, show))
         guarding = asyncio.create_task(self._service.wait())
         try:
             done, _ = await asyncio.wait({following, guarding}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,23 +186,22 @@ class Session:
         if self.tally is not None and not self.tally.complete:
             await self._write_cancel(self.tally.run_id, reason)
 
-    async def _follow(self, tally: Tally, after: int, show: AbstractContextManager[Show]) -> None:
+    async def _follow(self, tally: Tally, inbox: "Inbox", show: AbstractContextManager[Show]) -> None:
         cancelled = False
         with show as picture:
-            async with await self._service.log.reader(after) as reader:
-                while not tally.complete:
-                    for recorded in await reader.next(READ_S):
-                        picture.update(tally, tally.take(recorded))
-                    self._note_restarts(tally)
-                    limit = self._plan.failures_max
-                    if limit is not None and tally.problems >= limit and not cancelled:
-                        cancelled = True
-                        await self._cancel_run(f"stopping after {tally.problems} failures")
-                    if tally.given_up and tally.given_up >= set(tally.lanes):
-                        raise WorkersLost(
-                            f"all {len(tally.lanes)} workers were given up; {len(tally.tests) - tally.finished} tests "
-                            f"have no verdict. 'resurgam events --kind worker.recovery_failed' tells why"
-                        )
+            while not tally.complete:
+                for recorded in await inbox.take(READ_S):
+                    picture.update(tally, tally.take(recorded))
+                self._note_restarts(tally)
+                limit = self._plan.failures_max
+                if limit is not None and tally.problems >= limit and not cancelled:
+                    cancelled = True
+                    await self._cancel_run(f"stopping after {tally.problems} failures")
+                if tally.given_up and tally.given_up >= set(tally.lanes):
+                    raise WorkersLost(
+                        f"all {len(tally.lanes)} workers were given up; {len(tally.tests) - tally.finished} tests "
+                        f"have no verdict. 'resurgam events --kind worker.recovery_failed' tells why"
+                    )
 
     def _note_restarts(self, tally: Tally) -> None:
         """The log cannot tell of its own server's end; whoever restarted it can."""
