@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 RETRY_PAUSE_S = 0.2
 RETRY_PAUSE_S_MAX = 5.0
 WRITE_PATIENCE_S = 5.0
-COMMIT_EVERY_S = 0.2
+COMMIT_EVERY_S = 0.5
 """A commit costs about the same for one event as for a hundred: under a steady stream they wait for each other."""
 
 R = TypeVar("R")

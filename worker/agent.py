@@ -185,6 +185,8 @@ class Agent:
 
     async def _renew(self, tenure: Tenure, failure: WorkerFailed) -> Tenure:
         """This incarnation is given up and its tasks are somebody else's: all of it stops, and a new one begins."""
+        # Whoever asks it to stop from here on waits for the new incarnation, which can still say goodbye.
+        self._begun.clear()
         logger.warning("worker_condemned", incarnation=tenure.incarnation, reason=failure.reason)
         for task in self._serving:
             task.cancel()

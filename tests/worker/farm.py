@@ -22,7 +22,7 @@ from events.streams import Streams
 from events.system import PolicyChanged
 from events.task import TaskAssigned, TaskAttemptFinished
 from events.work import CommandWork, PytestWork, Suite
-from events.worker import RecordedHeartbeat, WorkerExited, WorkerRecoveryStarted, WorkerRegistered
+from events.worker import Heartbeat, RecordedHeartbeat, WorkerExited, WorkerRecoveryStarted, WorkerRegistered
 from events.writer import Writer
 from tests.waiting import event_in, is_kind, until
 from tests.worker.processes import MARK, marked, new_mark
@@ -251,3 +251,19 @@ def suite_in(folder: Path, text: str) -> Suite:
 
 def work_of(suite: Suite, *names: str) -> Iterable[PytestWork]:
     return [PytestWork(suite=suite, node_id=f"test_it.py::{name}") for name in names]
+
+
+def waits_for(path: Path) -> str:
+    """A program that ends once the file is there."""
+    return f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.005)"
+
+
+def gated(folder: Path) -> tuple[Path, Suite]:
+    """A suite whose `test_waits` ends once the file is there, and the file."""
+    gate = folder / "gate"
+    text = f"def test_waits():\n    exec({waits_for(gate)!r})\ndef test_quick(): pass\n"
+    return gate, suite_in(folder / "suite", text)
+
+
+def holds(beat: Heartbeat, running: str, queued: int) -> bool:
+    return (beat.running, beat.queued) == ((running,), queued)

@@ -33,8 +33,11 @@ from tests.worker.farm import (
     Farm,
     MortalBroker,
     command,
+    gated,
+    holds,
     script,
     suite_in,
+    waits_for,
     work_of,
 )
 
@@ -47,11 +50,6 @@ async def farm(bus: Bus, streams: Streams) -> AsyncIterator[Farm]:
     made.stop()
     for worker in made.workers:
         await until(lambda worker=worker: not worker.alive(), what="the worker's processes to be gone")  # type: ignore[misc]
-
-
-def waits_for(path: Path) -> str:
-    """A program that ends once the file is there."""
-    return f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.005)"
 
 
 async def started(farm: Farm, task_id: str, **fields: object) -> Recorded:
@@ -116,10 +114,7 @@ async def test_again_attempted_tasks_start_first_then_by_priority(farm: Farm, tm
     await farm.assign(worker, command("true"), command("true"), first=2)
     await farm.assign(worker, command("true"), first=4, priority=5)
     last = await farm.assign(worker, command("true"), first=5, attempt=2)
-    held = ("t1",), 4
-    await farm.beat(
-        worker, lambda beat: beat.heartbeat is not None and (beat.heartbeat.running, beat.heartbeat.queued) == held
-    )
+    await farm.beat(worker, lambda beat: beat.heartbeat is not None and holds(beat.heartbeat, "t1", 4))
     gate.touch()
     await farm.seen(is_kind(TaskAttemptFinished, task_id="t3"))
     order = [recorded.event for recorded in await farm.events(TaskStarted) if recorded.sequence > last]
@@ -127,13 +122,12 @@ async def test_again_attempted_tasks_start_first_then_by_priority(farm: Farm, tm
 
 
 async def test_an_urgent_task_overtakes_what_a_warm_process_was_fed(farm: Farm, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    suite = suite_in(tmp_path / "suite", f"def test_waits():\n    exec({waits_for(gate)!r})\ndef test_quick(): pass\n")
+    gate, suite = gated(tmp_path)
     worker = await farm.start()
     await farm.assign(worker, *work_of(suite, "test_waits", "test_quick", "test_quick", "test_quick"))
     await started(farm, "t1")
     await farm.assign(worker, command("true"), first=5, attempt=2)
-    await farm.beat(worker, lambda beat: beat.heartbeat is not None and beat.heartbeat.queued == 4)
+    await farm.beat(worker, lambda beat: beat.heartbeat is not None and holds(beat.heartbeat, "t1", 4))
     gate.touch()
     await farm.ending("t4")
     order = [recorded.event for recorded in await farm.events(TaskStarted)]
@@ -141,8 +135,7 @@ async def test_an_urgent_task_overtakes_what_a_warm_process_was_fed(farm: Farm, 
 
 
 async def test_an_idle_slot_takes_over_what_stands_behind_a_long_test(farm: Farm, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    suite = suite_in(tmp_path / "suite", f"def test_waits():\n    exec({waits_for(gate)!r})\ndef test_quick(): pass\n")
+    gate, suite = gated(tmp_path)
     worker = await farm.start(slots=2)
     await farm.assign(worker, *work_of(suite, "test_waits", "test_quick", "test_quick", "test_quick", "test_quick"))
     for number in range(2, 6):
@@ -163,8 +156,7 @@ async def test_a_warm_suite_is_ready_before_its_first_test(farm: Farm, tmp_path:
 
 
 async def test_what_is_revoked_before_it_began_is_handed_back(farm: Farm, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    suite = suite_in(tmp_path / "suite", f"def test_waits():\n    exec({waits_for(gate)!r})\ndef test_quick(): pass\n")
+    gate, suite = gated(tmp_path)
     worker = await farm.start()
     await farm.assign(worker, *work_of(suite, "test_waits", "test_quick"), command("true"))
     await started(farm, "t1")
@@ -355,8 +347,7 @@ async def test_a_worker_waits_for_the_streams(tmp_path: Path) -> None:
 
 
 async def test_a_worker_drains(farm: Farm, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    suite = suite_in(tmp_path / "suite", f"def test_waits():\n    exec({waits_for(gate)!r})\ndef test_quick(): pass\n")
+    gate, suite = gated(tmp_path)
     worker = await farm.start()
     await farm.assign(worker, *work_of(suite, "test_waits", "test_quick"), command("true"))
     await started(farm, "t1")
