@@ -12,7 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.waiting import until
+from coordinator.endpoint import read_endpoint
+from events.bus import Bus
+from events.jetstream import JetStreamLog
+from events.streams import Streams
+from events.worker import WorkerRecoverySucceeded
+from tests.waiting import event_in, is_kind, until
 
 GOOD = """
 import time, pytest
@@ -202,6 +207,17 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
+async def recovered(folder: Path) -> None:
+    """Returns when the log of the run in this folder says that a worker has recovered."""
+    endpoint = read_endpoint(folder / ".resurgam")
+    assert endpoint is not None
+    bus = await Bus.connect(endpoint.nats_url, name="test")
+    try:
+        await event_in(JetStreamLog(bus, Streams()), is_kind(WorkerRecoverySucceeded), within_s=LIMIT_S)
+    finally:
+        await bus.close()
+
+
 async def test_a_killed_worker_costs_nothing(folder: Path, start: Start) -> None:
     (folder / "test_long.py").write_text(LONG)
     process = start("--workers", "2")
@@ -209,6 +225,7 @@ async def test_a_killed_worker_costs_nothing(folder: Path, start: Start) -> None
     agents = workers_of(process)
     assert len(agents) == 2
     agents[0].kill()
+    await recovered(folder)
     (folder / "go").touch()
     output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, output
