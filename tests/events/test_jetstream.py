@@ -218,7 +218,10 @@ async def test_missing_messages_are_reported_once_and_reading_goes_on(bus: Bus, 
         assert reader.damage() == []
     assert not await verify_position(event_log, Position(9, drafts[8].envelope.id))
     async with await event_log.reader(0, ("task.t1.*",)) as reader:
-        assert len(await reader.next(5.0)) == 6
+        filtered: list[Recorded] = []
+        while len(filtered) < 6:
+            filtered += await reader.next(5.0)
+        assert len(filtered) == 6
         assert reader.damage() == [], "with a filter, missing sequences prove nothing"
 
 
