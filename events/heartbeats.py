@@ -2,6 +2,7 @@
 
 import msgspec
 
+from events.acks import decode_ack
 from events.bus import Bus, Message
 from events.errors import BrokerRefused
 from events.reader import RawReader
@@ -12,16 +13,6 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Heartbeat)
 
 
-class _Error(msgspec.Struct):
-    err_code: int = 0
-    description: str = "no reason given"
-
-
-class _Ack(msgspec.Struct):
-    seq: int = 0
-    error: _Error | None = None
-
-
 async def send_heartbeat(bus: Bus, streams: Streams, heartbeat: Heartbeat, *, timeout_s: float = 2.0) -> int:
     """Stores one heartbeat and returns its sequence; only an acknowledged one counts for self-fencing.
 
@@ -30,7 +21,7 @@ async def send_heartbeat(bus: Bus, streams: Streams, heartbeat: Heartbeat, *, ti
         BrokerRefused: the stream does not take it.
     """
     subject = streams.heartbeat_subject(heartbeat.worker_id)
-    answer = msgspec.json.decode(await bus.request(subject, _encoder.encode(heartbeat), timeout_s=timeout_s), type=_Ack)
+    answer = decode_ack(await bus.request(subject, _encoder.encode(heartbeat), timeout_s=timeout_s))
     if answer.error is not None:
         raise BrokerRefused("heartbeat", answer.error.description, answer.error.err_code)
     return answer.seq

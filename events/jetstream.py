@@ -8,6 +8,7 @@ from typing import Self
 import msgspec
 
 from events import codec
+from events.acks import Refusal, decode_ack
 from events.bus import Bus, headers_of
 from events.envelope import SYNTHETIC_HEADER, TRACE_HEADER, Draft, Recorded
 from events.errors import BrokerRefused, Conflict, Fenced, LogFull, Unacknowledged
@@ -23,17 +24,6 @@ part of the batch was lost on the way, or took too long; too many batches are in
 STREAM_FULL = (10077, 10047, 10123, 10122)
 DUPLICATE_IN_BATCH = 10201
 MESSAGE_NOT_FOUND = 10037
-
-
-class _Error(msgspec.Struct):
-    err_code: int = 0
-    description: str = "no reason given"
-
-
-class _Ack(msgspec.Struct):
-    seq: int = 0
-    duplicate: bool = False
-    error: _Error | None = None
 
 
 class _StreamState(msgspec.Struct):
@@ -54,9 +44,6 @@ class _Stored(msgspec.Struct):
 
 class _StoredAnswer(msgspec.Struct):
     message: _Stored
-
-
-_ack = msgspec.json.Decoder(_Ack)
 
 
 class JetStreamReader:
@@ -118,7 +105,7 @@ class JetStreamLog:
             answer = await self._bus.request(subject, payload, headers | condition, timeout_s=timeout_s)
         else:
             answer = await self._append_batch(messages, condition, timeout_s)
-        ack = _ack.decode(answer)
+        ack = decode_ack(answer)
         if ack.error is None:
             return Appended(ack.seq, ack.duplicate)
         if ack.error.err_code == DUPLICATE_IN_BATCH:
@@ -202,7 +189,7 @@ def _headers(block: bytes) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines if ":" in line)}
 
 
-def _refusal(error: _Error, *, fenced: bool) -> Exception:
+def _refusal(error: Refusal, *, fenced: bool) -> Exception:
     what = "append"
     if error.err_code == WRONG_LAST_SEQUENCE:
         kind = Fenced if fenced else Conflict

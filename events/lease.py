@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from events.acks import decode_ack
 from events.bus import Bus
 from events.errors import BrokerRefused, Unacknowledged
 from events.jetstream import WRONG_LAST_SEQUENCE
@@ -20,16 +21,6 @@ class LeaseHolder(msgspec.Struct, frozen=True):
     coordinator_id: str
     nonce: str
     """Tells two processes with one coordinator id apart."""
-
-
-class _Error(msgspec.Struct):
-    err_code: int = 0
-    description: str = "no reason given"
-
-
-class _Ack(msgspec.Struct):
-    seq: int = 0
-    error: _Error | None = None
 
 
 class Lease:
@@ -75,7 +66,7 @@ class Lease:
             )
         except Unacknowledged:
             return False
-        ack = msgspec.json.decode(answer, type=_Ack)
+        ack = decode_ack(answer)
         if ack.error is None:
             self._sequence = ack.seq
             self._valid_until = before + self.ttl_s - self.margin_s
