@@ -13,7 +13,7 @@ from _harness import folder, measuring, run, show
 from _story import history
 
 from coordinator.broker import EmbeddedBroker
-from events.bus import Bus
+from events.connection import Connection
 from events.envelope import Draft
 from events.jetstream import JetStreamLog
 from events.streams import Streams, ensure_streams
@@ -40,7 +40,7 @@ async def measure(repetitions: int) -> None:
         with folder() as place:
             broker = EmbeddedBroker(place / "broker", sync=sync)
             await broker.start()
-            bus = await Bus.connect(broker.url, name="bench")
+            bus = await Connection.connect(broker.url, name="bench")
             streams = Streams()
             await ensure_streams(bus, streams)
             log = JetStreamLog(bus, streams)

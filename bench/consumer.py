@@ -13,6 +13,7 @@ from _harness import Taken, Usage, broker, drain_bare, each_us, folder, measurin
 from _story import history
 
 from events.bus import Bus
+from events.connection import Connection
 from events.heartbeats import HeartbeatReader, send_heartbeat
 from events.jetstream import JetStreamLog
 from events.kinds import tag_of
@@ -65,7 +66,7 @@ def same(one: State, other: State) -> bool:
 
 async def measure(events: int, rounds: int) -> None:
     with folder() as place, broker(place) as url:
-        bus = await Bus.connect(url, name="bench")
+        bus = await Connection.connect(url, name="bench")
         await ensure_streams(bus, STREAMS)
         told, last, beats = await tell(bus, events)
         # A coordinator does not hold the story in memory: no collection of garbage shall look through it here.

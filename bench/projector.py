@@ -12,6 +12,7 @@ from pathlib import Path
 from _harness import Taken, Usage, broker, drain_bare, each_us, folder, measuring, rates, ratio, run, show
 
 from events.bus import Bus
+from events.connection import Connection
 from events.jetstream import JetStreamLog
 from events.streams import Streams, ensure_streams
 from events.worker import WorkerReadmitted
@@ -65,7 +66,7 @@ async def latency(bus: Bus, path: Path, tries: int = 100) -> list[float]:
 
 async def measure(events: int, rounds: int) -> None:
     with folder() as place, broker(place) as url:
-        bus = await Bus.connect(url, name="bench")
+        bus = await Connection.connect(url, name="bench")
         await ensure_streams(bus, STREAMS)
         last = await fill(bus, events)
         path = place / "history.duckdb"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from coordinator.endpoint import Endpoint, is_alive, read_endpoint
 from coordinator.faults import BrokerFault, UsageFault
 from events.bus import Bus
+from events.connection import Connection
 from events.errors import BrokerRefused, Unreachable
 from events.identity import is_id
 from events.jetstream import JetStreamLog
@@ -55,8 +56,9 @@ async def open_system(
     if chosen is not None and not is_id(chosen):
         raise UsageFault(f"the namespace {chosen!r} is no name: it takes 1 to 64 letters, digits, '_' or '-'")
     async with AsyncExitStack() as stack:
+        bus: Bus
         if url is not None:
-            bus, live = await Bus.connect(url, name=name, wait_s=WAIT_S), True
+            bus, live = await Connection.connect(url, name=name, wait_s=WAIT_S), True
         else:
             chosen = chosen or (endpoint.namespace if endpoint is not None else None)
             bus, live = await _from_folder(folder, endpoint, stack, name, live_only=live_only)
@@ -72,7 +74,7 @@ async def _from_folder(
 ) -> tuple[Bus, bool]:
     if endpoint is not None and is_alive(endpoint.pid):
         try:
-            return await Bus.connect(endpoint.nats_url, name=name, wait_s=WAIT_S), True
+            return await Connection.connect(endpoint.nats_url, name=name, wait_s=WAIT_S), True
         except Unreachable as error:
             raise BrokerFault(
                 f"process {endpoint.pid} runs the system in {folder}, but its broker at {endpoint.nats_url} does not "
@@ -92,7 +94,7 @@ async def _from_folder(
 
     # Nothing is to be made durable here that was not before.
     broker = await stack.enter_async_context(EmbeddedBroker(store, sync="default"))
-    return await Bus.connect(broker.url, name=name), False
+    return await Connection.connect(broker.url, name=name), False
 
 
 async def _check_streams(bus: Bus, streams: Streams) -> None:

@@ -6,9 +6,6 @@ leader that does not know that it is over harmless.
 
 import asyncio
 import contextlib
-import os
-import random
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +17,7 @@ from events.ending import ended
 from events.envelope import Draft, Envelope, Recorded
 from events.errors import Conflict, Unacknowledged
 from events.heartbeats import HeartbeatReader
+from events.host import host
 from events.identity import new_id
 from events.jetstream import JetStreamLog
 from events.lease import Lease, LeaseHolder
@@ -109,7 +107,7 @@ class Leadership:
                     await self._lead(consumer, lease, term)
                     continue
             # Standbys do not all try at the same moment.
-            await asyncio.sleep(LEASE_TTL_S * random.uniform(0.1, 0.2))  # noqa: S311
+            await asyncio.sleep(LEASE_TTL_S * host().uniform(0.1, 0.2))
 
     async def _be_elected(self, consumer: RecoveryConsumer, lease: Lease) -> Term | None:
         """Appends the own election by compare-and-set; None: somebody else was quicker, or the broker is away."""
@@ -122,13 +120,13 @@ class Leadership:
                 sequence = last.sequence
                 number = (last.event.term if isinstance(last.event, LeaderElected) else consumer.state.term) + 1
             event = LeaderElected(coordinator_id=self._coordinator_id, term=number)
-            envelope = Envelope(id=new_id(), time=utc(time.time()), source=self._source, event=event)
+            envelope = Envelope(id=new_id(), time=utc(host().wall()), source=self._source, event=event)
             appended = await self._log.append([Draft(envelope)], fence=Fence(LEADER_TAIL, sequence))
         except (Conflict, Unacknowledged) as error:
             log.info("not_elected", error=str(error))
             return None
         log.info("elected", term=number, token=appended.last)
-        nonce = os.urandom(8).hex()
+        nonce = host().token(8).hex()
         return Term(token=appended.last, nonce=nonce, holds=lambda: lease.held)
 
     async def _lead(self, consumer: RecoveryConsumer, lease: Lease, term: Term) -> None:

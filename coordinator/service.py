@@ -23,6 +23,7 @@ from coordinator.settings import Settings
 from coordinator.storage import streams_fitting
 from events.base import Event
 from events.bus import Bus
+from events.connection import Connection
 from events.envelope import Recorded
 from events.errors import BrokerRefused, LogError, Unacknowledged
 from events.identity import as_id
@@ -114,7 +115,7 @@ class CoordinatorService:
             self._run("broker", self.broker.supervise())
             url = self.broker.url
             self.streams = streams_fitting(service.namespace, self.broker.room)
-        self._bus = await Bus.connect(url, name=f"coordinator/{self.coordinator_id}")
+        self._bus = await Connection.connect(url, name=f"coordinator/{self.coordinator_id}")
         await self._ensure_streams()
         self._log = JetStreamLog(self._bus, self.streams)
         await self._say(

@@ -1,8 +1,9 @@
 """Time: the wire carries UTC datetimes, everything inside counts seconds since the epoch as a float."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+
+from events.host import host
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -34,11 +35,12 @@ class ClusterClock:
     def __init__(
         self,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
+        wall: Callable[[], float] | None = None,
         window_s: float = 30.0,
     ) -> None:
-        self._monotonic = monotonic
+        self._monotonic = monotonic = monotonic or host().monotonic
+        wall = wall or host().wall
         self._window_s = window_s
         # Until the first message is seen, this machine's own clock is the only one there is.
         self._offset_guess = wall() - monotonic()

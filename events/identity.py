@@ -1,11 +1,11 @@
 """Names of things: what an identifier may look like, and how new ones are made."""
 
-import os
 import re
-import time
 from typing import Annotated
 
 import msgspec
+
+from events.host import host
 
 ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$(?!\n)"
 """One token of a subject: no dots, no wildcards, no spaces; and no newline behind it, which `$` alone would let pass
@@ -31,8 +31,8 @@ def new_id() -> str:
 
     Unguessable matters: the broker swallows a second message under a known id and acknowledges it.
     """
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
+    milliseconds = int(host().wall() * 1000)
+    random = int.from_bytes(host().token(10), "big")
     value = (milliseconds & 0xFFFFFFFFFFFF) << 80 | random
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62

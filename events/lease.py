@@ -4,7 +4,6 @@ The lease decides who *should* lead. It is not what makes a second leader harmle
 decision. So the lease may be as approximate as a clock.
 """
 
-import time
 from collections.abc import Callable
 from typing import Annotated
 
@@ -13,6 +12,7 @@ import msgspec
 from events.acks import decode_ack
 from events.bus import Bus
 from events.errors import BrokerRefused, Unacknowledged
+from events.host import host
 from events.jetstream import WRONG_LAST_SEQUENCE
 from events.streams import Streams
 
@@ -37,12 +37,12 @@ class Lease:
         holder: LeaseHolder,
         *,
         ttl_s: Annotated[int, "whole seconds"] = 2,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._bus = bus
         self._subject = streams.lease_subject
         self._holder = holder
-        self._monotonic = monotonic
+        self._monotonic = monotonic or host().monotonic
         self._sequence = 0
         self._valid_until = 0.0
         self.ttl_s = ttl_s

@@ -1,13 +1,13 @@
 """Writing facts into the log, from anywhere that is not the leader."""
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 
 from events.base import Event
 from events.clock import utc
 from events.envelope import Draft, Envelope
 from events.errors import LogFull, Unacknowledged
+from events.host import host
 from events.identity import new_id
 from events.log import Appended, EventLog
 
@@ -29,7 +29,7 @@ class Writer:
     def draft(self, event: Event, *, causation_id: str | None = None, correlation_id: str | None = None) -> Draft:
         envelope = Envelope(
             id=new_id(),
-            time=utc(time.time()),
+            time=utc(host().wall()),
             source=self._source,
             event=event,  # type: ignore[arg-type]
             causation_id=causation_id,

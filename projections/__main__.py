@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
-from events.bus import Bus
+from events.connection import Connection
 from events.errors import LogError, Unreachable
 from events.identity import as_id, is_id
 from events.jetstream import JetStreamLog
@@ -118,7 +118,7 @@ async def _verify(db_path: Path, nats_url: str, streams: Streams) -> int:
 
 @contextlib.asynccontextmanager
 async def _connected(nats_url: str, name: str) -> Any:
-    bus = await Bus.connect(nats_url, name=name, wait_s=CONNECT_WAIT_S)
+    bus = await Connection.connect(nats_url, name=name, wait_s=CONNECT_WAIT_S)
     try:
         yield bus
     finally:

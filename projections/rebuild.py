@@ -1,12 +1,12 @@
 """Making a history file anew beside the one that cannot be continued, and putting it in its place."""
 
 import os
-import time
 from pathlib import Path
 
 import structlog
 
 from events.clock import utc
+from events.host import host
 from projections.database import Database
 from projections.errors import Unreadable, WriteFailed
 from projections.files import beside, move_aside, remove, write_ahead_log
@@ -32,7 +32,7 @@ class Rebuild:
         self.path = path
         self.reason = reason
         self.target = target
-        self.started_at = utc(time.time())
+        self.started_at = utc(host().wall())
         self._old = old
         self._keep = keep
 

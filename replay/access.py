@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from events.bus import Bus
+from events.connection import Connection
 from events.jetstream import JetStreamLog
 from events.log import EventLog
 from events.streams import Streams
@@ -64,7 +65,7 @@ async def open_by_address(location: Location) -> AsyncIterator[Source]:
     """
     if location.nats_url is None:
         raise CannotReplay("'python -m replay' needs --nats-url; 'resurgam replay' finds the system of this folder")
-    bus = await Bus.connect(location.nats_url, name="replay", wait_s=2.0)
+    bus = await Connection.connect(location.nats_url, name="replay", wait_s=2.0)
     try:
         yield _Direct(bus, Streams(namespace=location.namespace or "resurgam"))
     finally:

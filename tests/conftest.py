@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from events.bus import Bus
+from events.connection import Connection
 from events.identity import new_id
 from events.jetstream import JetStreamLog
 from events.streams import MIB, Streams, ensure_streams
@@ -76,7 +77,7 @@ def _await_ports(process: "subprocess.Popen[bytes]", folder: Path) -> str:
 
 @pytest.fixture
 async def bus(broker: BrokerProcess) -> AsyncIterator[Bus]:
-    connection = await Bus.connect(broker.url, name="test")
+    connection = await Connection.connect(broker.url, name="test")
     yield connection
     await connection.close()
 

@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from events.bus import Bus
+from events.connection import Connection
 from events.envelope import Recorded
 from events.errors import LogError
 from events.jetstream import JetStreamLog
@@ -343,7 +344,7 @@ class Agent:
 
 async def serve(options: Options, link: Link) -> int:
     try:
-        bus = await Bus.connect(options.nats_url, name=f"agent/{options.worker_id}", wait_s=CONNECT_S_MAX)
+        bus = await Connection.connect(options.nats_url, name=f"agent/{options.worker_id}", wait_s=CONNECT_S_MAX)
     except LogError as error:
         link.send("failed", str(error))
         return UNREACHABLE

@@ -18,6 +18,7 @@ import structlog
 from events.base import Event
 from events.bus import Bus
 from events.clock import ClusterClock, seconds
+from events.connection import Connection
 from events.envelope import Recorded
 from events.errors import BrokerRefused, LogError, Unacknowledged
 from events.jetstream import JetStreamLog
@@ -348,7 +349,7 @@ class Supervisor:
 async def _serve(options: Options) -> Ending:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
-        bus = await Bus.connect(options.nats_url, name=f"supervisor/{options.worker_id}", wait_s=CONNECT_S_MAX)
+        bus = await Connection.connect(options.nats_url, name=f"supervisor/{options.worker_id}", wait_s=CONNECT_S_MAX)
         supervisor = Supervisor(options, bus)
         return await supervisor.run()
     except LogError as error:

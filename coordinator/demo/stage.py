@@ -14,6 +14,7 @@ from coordinator.demo.plan import Plan
 from coordinator.demo.show import Show
 from coordinator.faults import Fault
 from events.bus import Bus
+from events.connection import Connection
 from events.streams import Streams
 from events.system import LeaderElected
 from events.work import PytestWork
@@ -104,7 +105,7 @@ class Stage:
         from events.streams import ensure_streams
 
         broker = await self.stack.enter_async_context(self.farm.broker)
-        self._bus = await Bus.connect(broker.url, name="demo")
+        self._bus = await Connection.connect(broker.url, name="demo")
         self.stack.push_async_callback(self._bus.close)
         streams: Streams = streams_fitting(NAMESPACE, broker.room)
         await ensure_streams(self._bus, streams)

@@ -19,7 +19,7 @@ from coordinator.broker import EmbeddedBroker
 from coordinator.commands.submitting import Order, submit
 from coordinator.endpoint import read_endpoint
 from events.base import Event
-from events.bus import Bus
+from events.connection import Connection
 from events.envelope import Recorded
 from events.jetstream import JetStreamLog
 from events.log import Appended
@@ -117,7 +117,7 @@ class Farm:
     async def __aenter__(self) -> Self:
         self._config.write_text(as_toml(self.policy))
         await self.broker.__aenter__()
-        self.bus = await Bus.connect(self.broker.url, name="test")
+        self.bus = await Connection.connect(self.broker.url, name="test")
         self.log = JetStreamLog(self.bus, self.streams)
         self.writer = Writer(self.log, "test")
         return self

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from events.bus import Bus, Message
+from events.connection import Connection
 from tests.conftest import BrokerProcess
 from tests.waiting import until
 
@@ -36,7 +37,7 @@ async def test_a_cancellation_is_not_lost_to_an_answer(bus: Bus, broker: BrokerP
     await until(lambda: message, what="a message to answer with")
 
     client = Answering()
-    asking = asyncio.create_task(Bus(client, broker.url).request("somewhere"))  # type: ignore[arg-type]
+    asking = asyncio.create_task(Connection(client, broker.url).request("somewhere"))  # type: ignore[arg-type]
     await until(lambda: client.answer._callbacks, what="somebody to wait")
     if kind == "answer":
         client.answer.set_result(message[0])

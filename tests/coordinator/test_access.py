@@ -10,7 +10,7 @@ from coordinator.broker import EmbeddedBroker
 from coordinator.endpoint import Endpoint, is_alive, read_endpoint, write_endpoint
 from coordinator.faults import BrokerFault, UsageFault
 from coordinator.storage import streams_fitting
-from events.bus import Bus
+from events.connection import Connection
 from events.errors import Unreachable
 from events.jetstream import JetStreamLog
 from events.streams import Streams, ensure_streams
@@ -55,7 +55,7 @@ async def test_by_what_runs_in_the_folder(broker: BrokerProcess, streams: Stream
 
 async def test_a_run_that_has_ended_is_woken_for_the_command(tmp_path: Path) -> None:
     async with EmbeddedBroker(tmp_path / "broker", sync="default") as ended:
-        bus = await Bus.connect(ended.url, name="test")
+        bus = await Connection.connect(ended.url, name="test")
         streams = streams_fitting("resurgam", ended.room)
         await ensure_streams(bus, streams)
         await Writer(JetStreamLog(bus, streams), "test").write(CoordinatorStopped(coordinator_id="c1"))

@@ -17,7 +17,7 @@ from coordinator.broker import EmbeddedBroker
 from coordinator.endpoint import is_alive
 from coordinator.faults import BrokerFault, UsageFault
 from coordinator.storage import room_in, streams_fitting
-from events.bus import Bus
+from events.connection import Connection
 from events.jetstream import JetStreamLog
 from events.streams import MIB, ensure_streams
 from events.system import CoordinatorStopped
@@ -35,7 +35,7 @@ def pid_of(broker: EmbeddedBroker) -> int:
 async def test_what_was_acknowledged_survives_kill_9_on_the_same_port(tmp_path: Path) -> None:
     async with EmbeddedBroker(tmp_path) as broker:
         url = broker.url
-        bus = await Bus.connect(url, name="test")
+        bus = await Connection.connect(url, name="test")
         streams = streams_fitting("resurgam", broker.room)
         await ensure_streams(bus, streams)
         log = JetStreamLog(bus, streams)

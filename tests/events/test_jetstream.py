@@ -11,6 +11,7 @@ import pytest
 
 from coordinator.broker import EmbeddedBroker
 from events.bus import Bus
+from events.connection import Connection
 from events.envelope import Recorded
 from events.errors import BrokerRefused, LogFull, Unacknowledged, Unreachable
 from events.heartbeats import HeartbeatReader, send_heartbeat
@@ -45,7 +46,7 @@ async def mortal(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
 
 
 async def test_killed_and_restarted_nothing_is_lost_and_nothing_comes_twice(mortal: EmbeddedBroker) -> None:
-    bus = await Bus.connect(mortal.url, name="test")
+    bus = await Connection.connect(mortal.url, name="test")
     streams = own_streams()
     await ensure_streams(bus, streams)
     event_log = JetStreamLog(bus, streams)
@@ -84,7 +85,7 @@ async def test_killed_and_restarted_nothing_is_lost_and_nothing_comes_twice(mort
 
 
 async def test_without_a_broker_an_append_is_unacknowledged(mortal: EmbeddedBroker) -> None:
-    bus = await Bus.connect(mortal.url, name="test")
+    bus = await Connection.connect(mortal.url, name="test")
     streams = own_streams()
     await ensure_streams(bus, streams)
     event_log = JetStreamLog(bus, streams)
@@ -102,7 +103,7 @@ async def test_without_a_broker_an_append_is_unacknowledged(mortal: EmbeddedBrok
 
 async def test_nobody_listens() -> None:
     with pytest.raises(Unreachable, match=r"no NATS server answers at nats://127\.0\.0\.1:1 "):
-        await Bus.connect("nats://127.0.0.1:1", name="test", wait_s=0.0)
+        await Connection.connect("nats://127.0.0.1:1", name="test", wait_s=0.0)
 
 
 # Answers that are lost
@@ -293,7 +294,7 @@ async def test_one_of_two_candidates_holds_the_lease(bus: Bus, streams: Streams)
 
 
 async def test_a_lease_that_is_not_renewed_expires(broker: BrokerProcess, bus: Bus, streams: Streams) -> None:
-    second = await Bus.connect(broker.url, name="second")
+    second = await Connection.connect(broker.url, name="second")
     one, two = candidate(bus, streams, "c1"), candidate(second, streams, "c2")
     assert await one.acquire_or_renew()
     overlaps = []
@@ -329,7 +330,7 @@ async def test_two_processes_of_one_name_are_two_candidates(bus: Bus, streams: S
 
 
 async def test_without_the_broker_a_holder_stays_one_until_its_time_is_over(mortal: EmbeddedBroker) -> None:
-    bus = await Bus.connect(mortal.url, name="test")
+    bus = await Connection.connect(mortal.url, name="test")
     streams = own_streams()
     await ensure_streams(bus, streams)
     now = 100.0

@@ -12,6 +12,7 @@ import duckdb
 import pytest
 
 from events.bus import Bus
+from events.connection import Connection
 from events.errors import BrokerRefused
 from events.jetstream import JetStreamLog
 from events.log import verify_position
@@ -294,7 +295,7 @@ async def test_a_missing_stream(tmp_path: Path, bus: Bus) -> None:
 
 
 async def test_it_outlives_the_broker(tmp_path: Path, own_broker: Broker, streams: Streams) -> None:
-    bus = await Bus.connect(own_broker.url, name="test")
+    bus = await Connection.connect(own_broker.url, name="test")
     await ensure_streams(bus, streams)
     log = JetStreamLog(bus, streams)
     path = tmp_path / "history.duckdb"
@@ -311,7 +312,7 @@ async def test_it_outlives_the_broker(tmp_path: Path, own_broker: Broker, stream
 
 async def test_a_lost_tail_is_noticed_while_it_runs(tmp_path: Path, own_broker: Broker, streams: Streams) -> None:
     """The broker comes back with an older store and hands out the same sequences again."""
-    bus = await Bus.connect(own_broker.url, name="test")
+    bus = await Connection.connect(own_broker.url, name="test")
     await ensure_streams(bus, streams)
     log = JetStreamLog(bus, streams)
     path = tmp_path / "history.duckdb"

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from coordinator.endpoint import read_endpoint
-from events.bus import Bus
+from events.connection import Connection
 from events.jetstream import JetStreamLog
 from events.streams import Streams
 from events.worker import WorkerRecoverySucceeded
@@ -211,7 +211,7 @@ async def recovered(folder: Path) -> None:
     """Returns when the log of the run in this folder says that a worker has recovered."""
     endpoint = read_endpoint(folder / ".resurgam")
     assert endpoint is not None
-    bus = await Bus.connect(endpoint.nats_url, name="test")
+    bus = await Connection.connect(endpoint.nats_url, name="test")
     try:
         await event_in(JetStreamLog(bus, Streams()), is_kind(WorkerRecoverySucceeded), within_s=LIMIT_S)
     finally:

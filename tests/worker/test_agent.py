@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from events.bus import Bus
+from events.connection import Connection
 from events.envelope import Recorded
 from events.policy import Policy
 from events.streams import MIB, Streams, ensure_streams
@@ -272,7 +273,7 @@ async def test_a_condemned_worker_drops_all_and_begins_anew(farm: Farm) -> None:
 async def mortal(tmp_path: Path) -> AsyncIterator[tuple[Farm, MortalBroker]]:
     broker = MortalBroker(tmp_path, nats_server_binary())
     await broker.start()
-    bus = await Bus.connect(broker.url, name="test")
+    bus = await Connection.connect(broker.url, name="test")
     streams = Streams(events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB)
     await ensure_streams(bus, streams)
     farm = Farm(bus, streams)
@@ -330,7 +331,7 @@ async def test_a_worker_cut_off_for_long_fences_itself_and_says_so(mortal: tuple
 async def test_a_worker_waits_for_the_streams(tmp_path: Path) -> None:
     broker = MortalBroker(tmp_path, nats_server_binary())
     await broker.start()
-    bus = await Bus.connect(broker.url, name="test")
+    bus = await Connection.connect(broker.url, name="test")
     farm = Farm(bus, Streams(events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB))
     worker = farm.launch()
     assert worker.process.stderr is not None

@@ -1,0 +1,231 @@
+"""The connection to a real broker. The only file that touches nats-py, whose traps it closes:
+
+* callbacks that raise kill its read loop, so none of ours can;
+* it gives up after 60 reconnections, so it is told never to;
+* reconnections of a whole farm come at once, so each client waits its own time;
+* a request whose permission is denied only times out, so violations are kept for the error message;
+* before Python 3.12 its requests lose a cancellation that comes together with their answer, so that is looked for;
+* it asks every letter of every header whether it is a space, a quarter of what a message costs, so headers are ours.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlparse
+
+import nats
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from events.bus import Bus, Handler, Subscription
+from events.errors import BrokerRefused, Unacknowledged, Unreachable
+
+log = structlog.get_logger(__name__)
+
+PING_INTERVAL_S = 5
+CONNECT_TIMEOUT_S = 2
+
+
+class _Client(Client):
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        """What nats-py's own returns: names are ASCII and hold no space, values are UTF-8 more or less."""
+        headers = {}
+        for line in raw.split(b"\r\n"):
+            name, colon, value = line.partition(b":")
+            name = name.strip()
+            if colon and name.isascii() and len(name.split()) == 1:
+                headers[name.decode()] = value.strip().decode("utf-8", "replace")
+        return headers
+
+
+class Connection(Bus):
+    """Keeps `events.bus.Bus`. Made by `connect`."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        super().__init__(url)
+        self._client = client
+        self._last_violation = ""
+        self._on_reconnect: list[Callable[[], None]] = []
+
+    @classmethod
+    async def connect(cls, url: str, *, name: str, wait_s: float = 5.0) -> "Connection":
+        """Connects, trying again for up to `wait_s` seconds.
+
+        Raises:
+            Unreachable: nobody answered, or what answered is no NATS server that lets us in.
+        """
+        await _await_listener(url, wait_s)
+        client = _Client()
+        bus = cls(client, url)
+        try:
+            await client.connect(
+                servers=[url],
+                name=name,
+                error_cb=bus._error,
+                disconnected_cb=bus._disconnected,
+                reconnected_cb=bus._reconnected,
+                closed_cb=bus._closed,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=random.uniform(0.05, 0.25),  # type: ignore[arg-type] # noqa: S311
+                connect_timeout=CONNECT_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=2,
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise Unreachable(url, _said(error)) from error
+        return bus
+
+    # Callbacks run inside nats-py's read loop and must not raise.
+
+    async def _error(self, error: Exception) -> None:
+        text = str(error)
+        if "permissions violation" in text.lower():
+            self._last_violation = text
+            log.error("broker_permission_denied", detail=text)
+        else:
+            log.debug("broker_connection_error", error=text or type(error).__name__)
+
+    async def _disconnected(self) -> None:
+        log.info("broker_disconnected", url=self.url)
+
+    async def _reconnected(self) -> None:
+        self.reconnections += 1
+        log.info("broker_reconnected", url=self.url, reconnections=self.reconnections)
+        for callback in list(self._on_reconnect):
+            callback()
+
+    async def _closed(self) -> None:
+        self.closed.set()
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._client.is_connected)
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        self._on_reconnect.append(callback)
+
+    def forget_reconnect(self, callback: Callable[[], None]) -> None:
+        self._on_reconnect.remove(callback)
+
+    def inbox(self) -> str:
+        return str(self._client.new_inbox())
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 2.0,
+    ) -> bytes:
+        try:
+            with _cancellable():
+                answer = await self._client.request(
+                    subject, payload, timeout=timeout_s, headers=None if headers is None else dict(headers)
+                )
+        except nats.errors.MaxPayloadError as error:
+            raise _too_large(subject, payload) from error
+        except nats.errors.NoRespondersError as error:
+            raise Unacknowledged(f"nobody answers on {subject}: is JetStream enabled?") from error
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            violation = f" ({self._last_violation})" if self._last_violation else ""
+            raise Unacknowledged(f"no answer on {subject} within {timeout_s:g} s{violation}") from error
+        return answer.data
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, reply: str = ""
+    ) -> None:
+        try:
+            await self._client.publish(
+                subject, payload, reply=reply, headers=None if headers is None else dict(headers)
+            )
+        except nats.errors.MaxPayloadError as error:
+            raise _too_large(subject, payload) from error
+        except (nats.errors.Error, OSError) as error:
+            raise Unacknowledged(f"could not send on {subject}: {_said(error)}") from error
+
+    async def subscribe(self, subject: str, handler: Handler, *, pending_max: int = 65_536) -> Subscription:
+        async def guarded(message: Msg) -> None:
+            try:
+                await handler(message)
+            except Exception:
+                log.exception("handler_failed", subject=message.subject)
+
+        return await self._client.subscribe(
+            subject, cb=guarded, pending_msgs_limit=pending_max, pending_bytes_limit=256 * 1024 * 1024
+        )
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        try:
+            await subscription.unsubscribe()
+        except (nats.errors.Error, OSError) as error:
+            # A connection that is gone has no subscriptions left to end.
+            log.debug("unsubscribe_failed", error=str(error))
+
+    async def flush(self, timeout_s: int = 2) -> None:
+        try:
+            with _cancellable():
+                await self._client.flush(timeout_s)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise Unacknowledged(f"flush: {_said(error)}") from error
+
+    async def close(self) -> None:
+        try:
+            await self._client.close()
+        except (nats.errors.Error, OSError) as error:
+            log.debug("close_failed", error=str(error))
+        self.closed.set()
+
+
+@contextlib.contextmanager
+def _cancellable() -> Iterator[None]:
+    """`asyncio.wait_for`, which nats-py waits with, forgets a cancellation when what it waits for is there already."""
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+async def _await_listener(url: str, wait_s: float) -> None:
+    """nats-py's own first connection takes minutes to say that nobody is there; a plain TCP connection says it now."""
+    parsed = urlparse(url if "://" in url else f"nats://{url}")
+    if parsed.scheme not in ("nats", "tls") or not parsed.hostname:
+        raise Unreachable(url, "not an address of the form nats://HOST:PORT")
+    host, port = parsed.hostname, _port(parsed, url)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait_s
+    while True:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(host, port)
+        except (OSError, TimeoutError) as error:
+            if loop.time() >= deadline:
+                raise Unreachable(url, str(error) or "timed out") from error
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+
+
+def _port(parsed: Any, url: str) -> int:
+    try:
+        return parsed.port or 4222
+    except ValueError as error:
+        raise Unreachable(url, f"not a URL: {error}") from error
+
+
+def _too_large(subject: str, payload: bytes) -> BrokerRefused:
+    return BrokerRefused(f"publishing on {subject}", f"{len(payload)} bytes are more than the broker takes at once")
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
