@@ -5,18 +5,12 @@ while its agent lives begins a new incarnation in the same process: a new regist
 """
 
 import asyncio
-import contextlib
-import os
-import signal
-import socket
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
-import uvloop
 
 from events.bus import Bus
-from events.connection import Connection
 from events.envelope import Recorded
 from events.errors import LogError
 from events.jetstream import JetStreamLog
@@ -37,10 +31,10 @@ from events.writer import Writer, append_until_stored
 from worker.beats import Heart, keeper_fence_s
 from worker.catalogue import Catalogue
 from worker.jobs import SlotEvent, Suite
-from worker.link import Link
 from worker.options import Options
 from worker.outbox import Outbox
 from worker.patience import until_answered
+from worker.ports import Link, Surroundings
 from worker.ruling import policy_in_force
 from worker.slots import Slot
 from worker.tenure import Tenure
@@ -51,7 +45,6 @@ STOPPED = 0
 FAILED = 1
 UNREACHABLE = 3
 SUPERSEDED = 4
-CONNECT_S_MAX = 30.0
 FLUSH_S_MAX = 30.0
 BEGIN_S_MAX = 5.0
 HURRIED_FLUSH_S_MAX = 2.0
@@ -60,13 +53,16 @@ GRACE_S_MAX = 1.0
 
 
 class Agent:
-    def __init__(self, options: Options, link: Link, bus: Bus) -> None:
+    """`terminate` is to be called at each SIGTERM. What comes over `link` is for `worker.link.answer`."""
+
+    def __init__(self, options: Options, link: Link, bus: Bus, surroundings: Surroundings) -> None:
         self.options = options
         self.streams = Streams(namespace=options.namespace)
         self.log = JetStreamLog(bus, self.streams)
         self._writer = Writer(self.log, f"worker/{options.worker_id}")
         self._bus = bus
         self._link = link
+        self._surroundings = surroundings
         self._policy = Policy()
         self._registrations: set[str] = set()
         self._slots: list[Slot] = []
@@ -82,9 +78,6 @@ class Agent:
         self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> int:
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._link.fileno(), self._hear_supervisor)
-        loop.add_signal_handler(signal.SIGTERM, self._terminate)
         self._start(self._follow())
         code = await self.exit
         for task in self._tasks:
@@ -141,8 +134,8 @@ class Agent:
     async def _register(self) -> int:
         event = WorkerRegistered(
             worker_id=self.options.worker_id,
-            host=socket.gethostname()[:255],
-            pid=os.getpid(),
+            host=self._surroundings.hostname[:255],
+            pid=self._surroundings.pid,
             slots=self.options.slots,
             labels=self.options.labels,
         )
@@ -155,7 +148,14 @@ class Agent:
 
     def _begin(self, incarnation: int) -> Tenure:
         outbox = Outbox(self.log, self._bus)
-        heart = Heart(self._bus, self.streams, self.options.worker_id, incarnation, self._policy)
+        heart = Heart(
+            self._bus,
+            self.streams,
+            self.options.worker_id,
+            incarnation,
+            self._policy,
+            gauges=self._surroundings.gauges,
+        )
         tenure = Tenure(
             self.options.worker_id, incarnation, self._slots, outbox, self._writer, may_start=lambda: heart.may_start
         )
@@ -219,7 +219,7 @@ class Agent:
     def _make_slots(self) -> None:
         grace_s = min(GRACE_S_MAX, (self._policy.failed_after - self._policy.self_fence_after) / 2)
         self._slots = [
-            Slot(
+            self._surroundings.slot(
                 index,
                 self._take,
                 fence_after_s=keeper_fence_s(self._policy),
@@ -259,18 +259,10 @@ class Agent:
                 slot.keep_alive()
             self._tenure.refill()
 
-    # The supervisor
-
-    def _hear_supervisor(self) -> None:
-        for word, argument in self._link.receive():
-            if word == "ping":
-                self._link.send("pong", argument)
-        if self._link.closed:
-            os._exit(FAILED)  # nobody watches any more, so nothing may run
-
     # The end
 
-    def _terminate(self) -> None:
+    def terminate(self) -> None:
+        """Drains at the first call, ends at once at the second."""
         self._terminations += 1
         if self._terminations == 1:
             self._drain = self._start(self._drain_and_stop())
@@ -340,23 +332,3 @@ class Agent:
             # Nothing here ends by itself: half an agent would hold tasks that it can no longer answer for.
             logger.error("agent_failed", error=repr(error), exc_info=error)
             self._end(FAILED, "failed", str(error) or type(error).__name__)
-
-
-async def serve(options: Options, link: Link) -> int:
-    try:
-        bus = await Connection.connect(options.nats_url, name=f"agent/{options.worker_id}", wait_s=CONNECT_S_MAX)
-    except LogError as error:
-        link.send("failed", str(error))
-        return UNREACHABLE
-    agent = Agent(options, link, bus)
-    code = await agent.run()
-    with contextlib.suppress(LogError, TimeoutError):
-        async with asyncio.timeout(1):
-            await bus.close()
-    return code
-
-
-def main(options: Options, link: Link) -> int:
-    """The whole life of an agent process."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(options, link))

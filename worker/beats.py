@@ -5,22 +5,19 @@ stored it later than that, so whoever counts from the broker's time gives this w
 """
 
 import asyncio
-import os
-import random
-import time
 from collections.abc import Awaitable, Callable
 
-import psutil
 import structlog
 
 from events.bus import Bus
 from events.clock import utc
 from events.errors import LogError
 from events.heartbeats import send_heartbeat
+from events.host import host
 from events.policy import Policy
 from events.streams import Streams
 from events.worker import Heartbeat
-from worker.keeper import now
+from worker.ports import Gauges
 
 logger = structlog.get_logger(__name__)
 
@@ -44,25 +41,36 @@ def keeper_fence_s(policy: Policy) -> float:
 class Heart:
     """Beats for one incarnation."""
 
-    def __init__(self, bus: Bus, streams: Streams, worker_id: str, incarnation: int, policy: Policy) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        streams: Streams,
+        worker_id: str,
+        incarnation: int,
+        policy: Policy,
+        *,
+        gauges: Callable[[], Gauges],
+    ) -> None:
         self.policy = policy
         self.fenced = False
         self._bus = bus
         self._streams = streams
         self._worker_id = worker_id
         self._incarnation = incarnation
+        self._gauges = gauges
+        # Time that goes on while the machine sleeps: others may have taken the tasks over meanwhile.
+        self._now = host().boottime
         self._beat = 0
         self._lag_s = 0.0
         self._doubtful = False
-        self._acknowledged_at = now()
+        self._acknowledged_at = self._now()
         self._hurry = asyncio.Event()
         self._ruled = asyncio.Event()
-        self._process = psutil.Process()
 
     @property
     def silence_s(self) -> float:
         """Seconds since the last acknowledged heartbeat was sent. Goes on while the machine sleeps."""
-        return now() - self._acknowledged_at
+        return self._now() - self._acknowledged_at
 
     @property
     def may_start(self) -> bool:
@@ -105,17 +113,17 @@ class Heart:
     ) -> None:
         while True:
             self._hurry.clear()
-            interval = self.policy.heartbeat_interval * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
-            began = now()
+            interval = self.policy.heartbeat_interval * host().uniform(1 - JITTER, 1 + JITTER)
+            began = self._now()
             if self._bus.connected and await self._send(vitals, interval):
                 if self._doubtful:
                     self._doubtful = await condemned()
                 on_acknowledged()
-            await self._pause(interval - (now() - began))
+            await self._pause(interval - (self._now() - began))
 
     async def _send(self, vitals: Vitals, interval: float) -> bool:
         self._beat += 1
-        sent_at = now()
+        sent_at = self._now()
         try:
             # Not longer than until the next: a lost beat must not delay the one behind it.
             await send_heartbeat(self._bus, self._streams, self._heartbeat(vitals), timeout_s=interval)
@@ -133,12 +141,12 @@ class Heart:
     async def _pause(self, pause_s: float) -> None:
         """Until the next beat is due, the broker is there again, or a new policy; what it took too long is the loop's
         lag."""
-        due = now() + max(pause_s, 0.0)
+        due = self._now() + max(pause_s, 0.0)
         try:
             async with asyncio.timeout(max(pause_s, 0.0)):
                 await self._hurry.wait()
         except TimeoutError:
-            self._lag_s = max(now() - due, 0.0)
+            self._lag_s = max(self._now() - due, 0.0)
 
     async def _watch_for_ever(self, on_fence: Callable[[], None]) -> None:
         while True:
@@ -159,15 +167,16 @@ class Heart:
 
     def _heartbeat(self, vitals: Vitals) -> Heartbeat:
         running, queued = vitals()
+        gauges = self._gauges()
         return Heartbeat(
             worker_id=self._worker_id,
             incarnation=self._incarnation,
             beat=self._beat,
-            sent_at=utc(time.time()),
+            sent_at=utc(host().wall()),
             running=running,
             queued=queued,
-            cpu_percent=psutil.cpu_percent(None),
-            memory_bytes=self._process.memory_info().rss,
-            load_1m=os.getloadavg()[0],
+            cpu_percent=gauges.cpu_percent,
+            memory_bytes=gauges.memory_bytes,
+            load_1m=gauges.load_1m,
             loop_lag_s=round(self._lag_s, 6),
         )

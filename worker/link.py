@@ -8,18 +8,31 @@ finds the incarnation in the log when the agent died between the append and tell
 """
 
 import socket
+from collections.abc import Callable
+
+from worker.ports import Link
 
 PACKET_BYTES_MAX = 64 * 1024
 PACKETS_PER_TURN_MAX = 100
 
 
-def pair() -> tuple["Link", "Link"]:
+def pair() -> tuple["SocketLink", "SocketLink"]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Link(ours), Link(theirs)
+    return SocketLink(ours), SocketLink(theirs)
 
 
-class Link:
-    """One end. Never blocks, never raises: a lost other end is a fact that `closed` tells."""
+def answer(link: Link, abandon: Callable[[], None]) -> None:
+    """The agent's part, whenever there is something to receive: from the start of its process on, for a supervisor
+    takes one that does not answer for hung. Nobody watches any more once the link is closed, so nothing may run."""
+    for word, argument in link.receive():
+        if word == "ping":
+            link.send("pong", argument)
+    if link.closed:
+        abandon()
+
+
+class SocketLink:
+    """Keeps `worker.ports.Link`: a lost other end is a fact that `closed` tells."""
 
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)

@@ -2,14 +2,15 @@
 
 import asyncio
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from events.host import host
 from worker.collecting import collect
 from worker.jobs import Collection, CommandJob, Job, Outcome, PytestJob, SlotEvent, SlotFinished, SlotStarted, Suite
-from worker.kept_process import Ended, KeptProcess, Limits
-from worker.slot_pytest import AnyReport, Finished, Started, Unknown, WarmPytest
+from worker.kept import PROCESSES, Kept, Runners, Warm
+from worker.kept_process import Ended, Limits
+from worker.slot_pytest import AnyReport, Finished, Started, Unknown
 from worker.slot_verdicts import Running, Sentence, crashed_test, finished_command, finished_test, unknown_test
 
 __all__ = ["Collection", "CommandJob", "Job", "Outcome", "PytestJob", "Slot", "SlotEvent", "SlotFinished"]
@@ -39,8 +40,10 @@ class Slot:
         start_timeout_s: float = 300.0,
         memory_limit_bytes: int | None = None,
         env: Mapping[str, str] | None = None,
+        runners: Runners = PROCESSES,
     ) -> None:
         self.index = index
+        self._runners = runners
         self._on_events = on_events
         self._limits = Limits(fence_after_s=fence_after_s, grace_s=grace_s, memory_limit_bytes=memory_limit_bytes)
         self._start_timeout_s = start_timeout_s
@@ -54,8 +57,8 @@ class Slot:
         self._queue: deque[Job] = deque()
         self._handed: dict[str, PytestJob] = {}
         self._running: Running | None = None
-        self._warm: WarmPytest | None = None
-        self._command: KeptProcess | None = None
+        self._warm: Warm | None = None
+        self._command: Kept | None = None
         self._sentence: Sentence | None = None
         self._fruitless = 0
         self._waiting_since = 0.0
@@ -164,13 +167,13 @@ class Slot:
         self._flush()
 
     @staticmethod
-    async def _retire(warm: WarmPytest) -> None:
+    async def _retire(warm: Warm) -> None:
         warm.finish()
         await warm.process.ended.wait()
 
     # Handing jobs out
 
-    def _process(self) -> KeptProcess | None:
+    def _process(self) -> Kept | None:
         """The process that runs, or is about to run, a job."""
         return self._command or (self._warm.process if self._warm is not None else None)
 
@@ -210,9 +213,9 @@ class Slot:
         self._queue.popleft()
         return True
 
-    def _start_warm(self, suite: Suite, *, listing: bool = False) -> WarmPytest | None:
+    def _start_warm(self, suite: Suite, *, listing: bool = False) -> Warm | None:
         try:
-            self._warm = WarmPytest(
+            self._warm = self._runners.pytest(
                 suite,
                 env=self._env,
                 limits=self._limits,
@@ -229,17 +232,11 @@ class Slot:
 
     def _start_command(self, job: CommandJob) -> None:
         try:
-            self._command = KeptProcess(
-                job.argv,
-                cwd=job.cwd,
-                env={**self._env, **dict(job.env)},
-                limits=self._limits,
-                on_end=self._end_command,
-            )
+            self._command = self._runners.command(job, env=self._env, limits=self._limits, on_end=self._end_command)
         except (OSError, ValueError) as error:
             self._tell(SlotFinished(job.key, Outcome.error, message=f"{job.argv!r} cannot be started: {error}"))
             return
-        self._start(job, time.time())
+        self._start(job, host().wall())
 
     def _start(self, job: Job, started_at: float) -> None:
         # While the process is being killed for another job, a start is not told: it may never come to anything.
@@ -318,7 +315,7 @@ class Slot:
             self._judge_start(warm, ended, sentence, evidence)
         self._pump()
 
-    def _judge_start(self, warm: WarmPytest, ended: Ended, sentence: Sentence | None, evidence: str) -> None:
+    def _judge_start(self, warm: Warm, ended: Ended, sentence: Sentence | None, evidence: str) -> None:
         """The process ended without a test under way: try again, but not for ever."""
         self._fruitless += 1
         never = warm.ready is None and ended.cause in ("exited", "not_started")

@@ -7,21 +7,33 @@ import pytest
 
 from events.bus import Bus
 from events.errors import Unacknowledged
+from events.host import CURRENT, Host
 from events.policy import Policy
 from events.streams import Streams
 from events.worker import Heartbeat
 from tests.waiting import until
 from worker import beats
 from worker.beats import START_WITHIN_BEATS, Heart, keeper_fence_s
+from worker.ports import Gauges
 
 POLICY = Policy(heartbeat_interval=0.01, suspect_after=5.0, self_fence_after=10.0, failed_after=15.0)
+
+
+class Bedside(Host):
+    """A machine on which time stands still unless the test moves it."""
+
+    def __init__(self) -> None:
+        self.moment = 1000.0
+
+    def boottime(self) -> float:
+        return self.moment
 
 
 class Patient:
     """A heart on a broker and a clock that the test rules."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.moment = 1000.0
+        self.host = Bedside()
         self.answers = True
         self.condemned = False
         self.asked = 0
@@ -29,9 +41,10 @@ class Patient:
         self.acknowledged = 0
         self.sent = 0
         self.connected = True
-        monkeypatch.setattr(beats, "now", lambda: self.moment)
         monkeypatch.setattr(beats, "send_heartbeat", self.send)
-        self.heart = Heart(self, Streams(), "w1", 7, POLICY)  # type: ignore[arg-type]
+        token = CURRENT.set(self.host)
+        self.heart = Heart(self, Streams(), "w1", 7, POLICY, gauges=lambda: Gauges(0.0, 0, 0.0))  # type: ignore[arg-type]
+        CURRENT.reset(token)
 
     def on_reconnect(self, callback: object) -> None: ...
     def forget_reconnect(self, callback: object) -> None: ...
@@ -79,7 +92,7 @@ async def test_nothing_begins_once_the_last_acknowledged_beat_is_old(patient: Pa
     states = [patient.heart.may_start]
     patient.answers = False
     for beats_ago in (START_WITHIN_BEATS * 0.9, START_WITHIN_BEATS * 1.1):
-        patient.moment = 1000.0 + beats_ago * POLICY.heartbeat_interval
+        patient.host.moment = 1000.0 + beats_ago * POLICY.heartbeat_interval
         states.append(patient.heart.may_start)
     patient.answers = True
     await patient.beat()
@@ -89,7 +102,7 @@ async def test_nothing_begins_once_the_last_acknowledged_beat_is_old(patient: Pa
 
 async def test_after_a_long_silence_the_log_is_asked_before_anything_begins(patient: Patient) -> None:
     patient.condemned = True
-    patient.moment += POLICY.suspect_after + 1
+    patient.host.moment += POLICY.suspect_after + 1
     await patient.beat()
     states = [patient.heart.may_start]
     patient.condemned = False
@@ -100,7 +113,7 @@ async def test_after_a_long_silence_the_log_is_asked_before_anything_begins(pati
 
 async def test_the_fence_falls_once_and_rises_with_an_acknowledged_beat(patient: Patient) -> None:
     patient.answers = False
-    patient.moment += POLICY.self_fence_after
+    patient.host.moment += POLICY.self_fence_after
     await until(lambda: patient.fences, what="the fence")
     assert patient.heart.fenced
     assert not patient.heart.may_start
@@ -112,7 +125,7 @@ async def test_the_fence_falls_once_and_rises_with_an_acknowledged_beat(patient:
 async def test_nothing_is_sent_into_a_dead_connection(patient: Patient) -> None:
     patient.connected = False
     before = patient.sent
-    patient.moment += POLICY.self_fence_after
+    patient.host.moment += POLICY.self_fence_after
     await until(lambda: patient.fences, what="the fence")
     assert patient.sent == before
 

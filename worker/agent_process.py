@@ -1,0 +1,57 @@
+"""The process of an agent: its broker, its signals, and the machine around it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+
+import psutil
+import uvloop
+
+from events.connection import Connection
+from events.errors import LogError
+from worker.agent import FAILED, UNREACHABLE, Agent
+from worker.link import SocketLink, answer
+from worker.options import Options
+from worker.ports import Gauges, Surroundings
+from worker.slots import Slot
+
+CONNECT_S_MAX = 30.0
+
+
+def surroundings() -> Surroundings:
+    process = psutil.Process()
+
+    def gauges() -> Gauges:
+        return Gauges(psutil.cpu_percent(None), process.memory_info().rss, os.getloadavg()[0])
+
+    return Surroundings(
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        gauges=gauges,
+        slot=Slot,
+    )
+
+
+async def serve(options: Options, link: SocketLink) -> int:
+    loop = asyncio.get_running_loop()
+    loop.add_reader(link.fileno(), answer, link, lambda: os._exit(FAILED))
+    try:
+        bus = await Connection.connect(options.nats_url, name=f"agent/{options.worker_id}", wait_s=CONNECT_S_MAX)
+    except LogError as error:
+        link.send("failed", str(error))
+        return UNREACHABLE
+    agent = Agent(options, link, bus, surroundings())
+    loop.add_signal_handler(signal.SIGTERM, agent.terminate)
+    code = await agent.run()
+    with contextlib.suppress(LogError, TimeoutError):
+        async with asyncio.timeout(1):
+            await bus.close()
+    return code
+
+
+def main(options: Options, link: SocketLink) -> int:
+    """The whole life of an agent process."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(options, link))

@@ -1,0 +1,86 @@
+"""What supervisor and agent take from the operating system. The simulator keeps these ports with a system of its own.
+
+`worker.processes` and `worker.agent_process` keep them for the machine; for what a slot runs, see `worker.kept`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from worker.jobs import SlotEvent
+from worker.slots import Slot
+
+
+class Link(Protocol):
+    """One end of the line between a supervisor and its agent; `worker.link` says what is spoken on it."""
+
+    @property
+    def closed(self) -> bool:
+        """The other end is gone, and all that came before was received."""
+
+    def send(self, word: str, argument: str | int = "") -> bool:
+        """False: it was not taken, for the other end is gone or has not read for long. Never blocks, never raises."""
+
+    def receive(self) -> list[tuple[str, str]]:
+        """What has come: pairs of word and argument."""
+
+    def close(self) -> None: ...
+
+
+class AgentProcess(Protocol):
+    """An agent, as the one that started it may handle it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def link(self) -> Link: ...
+    def terminate(self) -> None:
+        """SIGTERM."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
+
+
+class Processes(Protocol):
+    """The processes beneath a supervisor."""
+
+    def start_agent(self, on_message: Callable[[], None], on_exit: Callable[[int], None]) -> AgentProcess:
+        """Starts an agent that dies with this process.
+
+        `on_message` is called whenever its link has something to receive; `on_exit` once, when it has ended, with its
+        exit code, or with the number of the signal that ended it as a negative one. Both later than this returns.
+        """
+
+    def sweep(self) -> list[int]:
+        """Kills all that ended agents have left; returns the pids of what cannot be killed."""
+
+
+class Gauges(NamedTuple):
+    cpu_percent: float
+    """Of the whole machine."""
+    memory_bytes: int
+    """Resident, of this process alone."""
+    load_1m: float
+
+
+class SlotFactory(Protocol):
+    def __call__(
+        self,
+        index: int,
+        on_events: Callable[[list[SlotEvent]], None],
+        *,
+        fence_after_s: float,
+        worker_id: str,
+        slot_count: int,
+        grace_s: float,
+    ) -> Slot: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The agent's own process, and the machine around it."""
+
+    hostname: str
+    pid: int
+    gauges: Callable[[], Gauges]
+    slot: SlotFactory

@@ -1,0 +1,68 @@
+"""Agents as processes of this machine: forked, watched for their end, and swept up after."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+from worker import agent_process
+from worker.forking import fork
+from worker.keeper import PR_SET_CHILD_SUBREAPER, prctl, send
+from worker.link import SocketLink, pair
+from worker.options import Options
+from worker.sweep import reap, sweep
+
+
+class ForkedAgent:
+    """Keeps `worker.ports.AgentProcess`."""
+
+    def __init__(self, pid: int, link: SocketLink) -> None:
+        self.pid = pid
+        self.link = link
+
+    def terminate(self) -> None:
+        send(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        send(self.pid, signal.SIGKILL)
+
+
+class ForkedProcesses:
+    """Keeps `worker.ports.Processes`. It makes this process a child subreaper and takes its SIGCHLD over."""
+
+    def __init__(self, options: Options) -> None:
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._exits: dict[int, Callable[[int], None]] = {}
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+
+    def start_agent(self, on_message: Callable[[], None], on_exit: Callable[[int], None]) -> ForkedAgent:
+        ours, theirs = pair()
+        pid = fork(lambda: agent_process.main(self._options, theirs), keep=[theirs.fileno()])
+        theirs.close()
+        fd = ours.fileno()
+
+        def hear() -> None:
+            on_message()
+            if ours.closed:
+                self._loop.remove_reader(fd)
+
+        def end(code: int) -> None:
+            self._loop.remove_reader(fd)
+            on_exit(code)
+
+        self._loop.add_reader(fd, hear)
+        self._exits[pid] = end
+        return ForkedAgent(pid, ours)
+
+    def sweep(self) -> list[int]:
+        return sweep()
+
+    def _reap(self) -> None:
+        ended: list[tuple[int, int]] = []
+        reap(lambda pid, status: ended.append((pid, status)))
+        for pid, status in ended:
+            end = self._exits.pop(pid, None)
+            if end is not None:
+                end(os.waitstatus_to_exitcode(status))

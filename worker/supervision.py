@@ -1,0 +1,349 @@
+"""What a supervisor does: it starts the agent, watches it, and tells the log when and how it ended.
+
+It is the nearest thing to certainty about a worker's death. It sweeps up whatever a dead agent leaves, and reports an
+end only when nothing of the worker runs any more: the report lets the tasks start elsewhere, and they must not run
+twice. It is small, runs nothing of anybody else's, and starts a new agent only when the log orders it
+(`WorkerRecoveryStarted` with strategy `restart`).
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
+
+import structlog
+
+from events.base import Event
+from events.bus import Bus
+from events.clock import ClusterClock, seconds
+from events.envelope import Recorded
+from events.errors import BrokerRefused, LogError, Unacknowledged
+from events.host import host
+from events.jetstream import JetStreamLog
+from events.policy import Policy
+from events.streams import STREAM_NOT_FOUND, Streams
+from events.system import PolicyChanged
+from events.worker import WorkerExited, WorkerFailed, WorkerRecoveryStarted, WorkerRegistered, WorkerStopped
+from events.writer import Writer
+from worker.agent import FAILED, STOPPED, SUPERSEDED, UNREACHABLE
+from worker.options import Options
+from worker.outbox import Outbox
+from worker.patience import until_answered
+from worker.ports import AgentProcess, Processes
+from worker.ruling import policy_in_force
+from worker.watchdog import PINGS, Watchdog
+
+logger = structlog.get_logger(__name__)
+
+SETUP_S_MAX = 5.0
+SETUP_POLL_S = 0.25
+RENEWAL_S_MAX = 1.0
+"""For a living agent that was given up to register again by itself, before an order to restart replaces it."""
+FLUSH_S_MAX = 2.0
+LEAVE_S_MAX = 5.0
+"""For an agent to end by itself once it must."""
+
+
+class Ending(NamedTuple):
+    """How a worker ended: its exit code, and what there is to say about it."""
+
+    code: int
+    sentence: str = ""
+
+
+class Watched:
+    """An agent as its supervisor sees it."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self.process: AgentProcess
+        self.watchdog = watchdog
+        self.incarnation = 0
+        self.registering = ""
+        """The id of its last registration, known before it is stored."""
+        self.last_word = ("", "")
+        self.hung_s: float | None = None
+        self.killed_for = ""
+
+
+class Supervisor:
+    """`prepare` first, then `run`; `terminate` is to be called at each SIGTERM from then on."""
+
+    def __init__(self, options: Options, bus: Bus, processes: Processes) -> None:
+        self.options = options
+        self._bus = bus
+        self._processes = processes
+        self._now = host().monotonic
+        self._log = JetStreamLog(bus, Streams(namespace=options.namespace))
+        self._writer = Writer(self._log, f"supervisor/{options.worker_id}")
+        self._outbox = Outbox(self._log, bus)
+        self._policy = Policy()
+        self._after = 0
+        self._agent: Watched | None = None
+        self._registrations: set[str] = set()
+        self._incarnation = 0
+        """The last one that this worker had."""
+        self._superseded = ""
+        """By whom; empty while the worker's id is its own."""
+        self._stillborn = 0
+        """Agents that ended before this worker had ever registered."""
+        self._condemned = 0
+        """The incarnation that the log has given up last."""
+        self._terminations = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._agent_told = asyncio.Event()
+        self._agent_gone = asyncio.Event()
+        self._clock = ClusterClock()
+        self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+
+    async def prepare(self) -> None:
+        """Waits for the log and reads what is in force.
+
+        Raises:
+            LogError: the broker does not answer, or refuses.
+        """
+        self._after = await self._await_setup()
+        self._policy = await policy_in_force(self._log)
+
+    async def run(self) -> Ending:
+        self._start_agent()
+        for work in (self._outbox.run(), self._follow(self._after), self._watch()):
+            self._start(work)
+        ending = await self.ending
+        if not await self._outbox.flushed(FLUSH_S_MAX) and not ending.code:
+            return Ending(UNREACHABLE, f"{self._bus.url} does not answer: not everything was reported")
+        return ending
+
+    async def _await_setup(self) -> int:
+        """Waits until the system's streams exist, which is a coordinator's work; the log's last sequence."""
+        deadline = self._now() + SETUP_S_MAX
+        told = False
+        while True:
+            try:
+                return await self._log.last_sequence()
+            except BrokerRefused as refused:
+                if refused.code != STREAM_NOT_FOUND:
+                    raise
+                if not told:
+                    told = True
+                    logger.warning("waiting_for_coordinator", url=self._bus.url, namespace=self.options.namespace)
+            except Unacknowledged:
+                if self._now() >= deadline and not told:
+                    raise
+            await asyncio.sleep(SETUP_POLL_S)
+
+    # The agent
+
+    def _start_agent(self) -> None:
+        self._agent_gone.clear()
+        agent = Watched(Watchdog(self._policy.watchdog_after, self._now()))
+        agent.process = self._processes.start_agent(
+            on_message=lambda: self._hear(agent), on_exit=lambda code: self._take_leave(agent, code)
+        )
+        self._agent = agent
+
+    def _hear(self, agent: Watched) -> None:
+        for word, argument in agent.process.link.receive():
+            if word == "pong":
+                agent.watchdog.pong(int(argument))
+            elif word == "registering":
+                agent.registering = argument
+                self._registrations.add(argument)
+            elif word == "registered":
+                self._note_incarnation(agent, int(argument))
+            else:
+                agent.last_word = (word, argument)
+
+    def _note_incarnation(self, agent: Watched, incarnation: int) -> None:
+        agent.incarnation = max(agent.incarnation, incarnation)
+        self._incarnation = max(self._incarnation, incarnation)
+        self._agent_told.set()
+
+    async def _watch(self) -> None:
+        while True:
+            agent = self._agent
+            interval = self._policy.watchdog_after / PINGS
+            if agent is not None:
+                now = self._now()
+                agent.watchdog.watchdog_after = self._policy.watchdog_after
+                if agent.hung_s is None and agent.watchdog.hung(now):
+                    agent.hung_s = agent.watchdog.unanswered_s(now)
+                    logger.warning("agent_hung", pid=agent.process.pid, unanswered_s=round(agent.hung_s, 3))
+                    agent.process.kill()
+                agent.process.link.send("ping", agent.watchdog.ping(now))
+                interval = agent.watchdog.interval
+            await asyncio.sleep(interval)
+
+    def _take_leave(self, agent: Watched, code: int) -> None:
+        """The agent has ended. The order is what matters: first nothing of it lives, then others hear of it."""
+        self._agent = None
+        self._hear(agent)
+        agent.process.link.close()
+        began = self._now()
+        left = self._processes.sweep()
+        logger.info("agent_ended", pid=agent.process.pid, code=code, sweep_s=round(self._now() - began, 6))
+        self._agent_gone.set()
+        word, why = agent.last_word
+        if self._superseded or word == "superseded":
+            self._end(SUPERSEDED, self._superseded or why)
+        elif word == "stopped" and code == STOPPED:
+            self._end(code)
+        elif word == "failed" and not self._incarnation:
+            self._end(code or FAILED, why)
+        elif agent.incarnation or not agent.registering:
+            self._report(agent, code, left)
+        else:
+            self._start(self._find_incarnation(agent, code, left))
+
+    async def _find_incarnation(self, agent: Watched, code: int, left: list[int]) -> None:
+        """It died before it could tell what its registration came to: the log knows."""
+        try:
+            last = await self._log.last_on(f"worker.{self.options.worker_id}.registered")
+        except LogError:
+            last = None  # unreachable: the registration most likely did not get through either
+        if last is not None and last.id == agent.registering:
+            self._note_incarnation(agent, last.sequence)
+        self._report(agent, code, left)
+
+    def _report(self, agent: Watched, code: int, left: list[int]) -> None:
+        detail = agent.killed_for or (f"{agent.last_word[1]}" if agent.last_word[0] == "failed" else "")
+        if left:
+            detail = f"{detail} processes that cannot be killed are left: {left[:20]}".strip()
+        exited = WorkerExited(
+            worker_id=self.options.worker_id,
+            incarnation=agent.incarnation,
+            exit_code=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            hung=agent.hung_s is not None,
+            unanswered_s=agent.hung_s,
+            detail=detail,
+        )
+        logger.warning("agent_ended", code=code, hung=exited.hung, incarnation=agent.incarnation)
+        if not self._terminations:
+            self._say(exited)
+            if not self._incarnation:
+                self._start(self._try_again(code))
+            return
+        # Nobody would carry out an order to restart it.
+        self._say(exited, self._stopped("its agent ended while the worker was being stopped"))
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        self._end(FAILED, f"the agent ended by {how} before it had stopped in order")
+
+    async def _try_again(self, code: int) -> None:
+        """Nobody knows of a worker that has never registered, so nobody orders its restart."""
+        policy = self._policy
+        self._stillborn += 1
+        if self._stillborn >= policy.max_recovery_attempts:
+            how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            self._end(FAILED, f"{self._stillborn} agents in a row ended before they had registered, by {how}")
+            return
+        await asyncio.sleep(min(policy.recovery_backoff * 2 ** (self._stillborn - 1), policy.recovery_interval))
+        if self._agent is None and not self._terminations and not self.ending.done():
+            self._start_agent()
+
+    def _stopped(self, reason: str) -> WorkerStopped:
+        return WorkerStopped(worker_id=self.options.worker_id, incarnation=self._incarnation, reason=reason)
+
+    def _say(self, *events: Event) -> None:
+        self._outbox.put([self._writer.draft(event) for event in events])
+
+    # The log
+
+    async def _follow(self, after: int) -> None:
+        tails = [f"worker.{self.options.worker_id}.*", "system.policy_changed"]
+        async with await until_answered(lambda: self._log.reader(after, tails)) as reader:
+            while True:
+                for recorded in await reader.next():
+                    self._clock.observe(recorded.time)
+                    self._note(recorded)
+
+    def _note(self, recorded: Recorded) -> None:
+        event = recorded.event
+        agent = self._agent
+        if isinstance(event, PolicyChanged):
+            self._policy = event.policy
+        elif isinstance(event, WorkerRegistered):
+            if agent is not None:
+                self._hear(agent)  # it announces a registration before it makes it
+            if recorded.id not in self._registrations:
+                self._give_way(recorded, event)
+        elif isinstance(event, WorkerFailed):
+            if event.incarnation == self._incarnation or (
+                event.incarnation is None and recorded.sequence > self._incarnation
+            ):
+                self._condemned = self._incarnation
+        elif isinstance(event, WorkerRecoveryStarted) and event.strategy == "restart":
+            if self._clock.now() < seconds(event.deadline):
+                self._start(self._restart(event))
+            else:
+                logger.info("order_too_late", attempt=event.attempt)
+
+    def _give_way(self, recorded: Recorded, other: WorkerRegistered) -> None:
+        """Another process has registered under this id. The newer one is the worker."""
+        self._superseded = (
+            f"worker id {self.options.worker_id!r} was taken over by process {other.pid} on {other.host} "
+            f"(event {recorded.sequence}): two workers cannot share an id, start one of them under another --worker-id"
+        )
+        agent = self._agent
+        if agent is None:
+            self._end(SUPERSEDED, self._superseded)
+        else:
+            # It hears the same and ends by itself.
+            self._kill_later(agent)
+
+    async def _restart(self, order: WorkerRecoveryStarted) -> None:
+        agent = self._agent
+        if agent is not None and (not agent.incarnation or agent.incarnation <= self._condemned):
+            # It is on its way to a new incarnation, which is all that is asked for.
+            await self._await_incarnation_after(order.incarnation)
+        if self._incarnation > order.incarnation:
+            return
+        if agent is not None and self._agent is agent:
+            agent.killed_for = f"replaced by order of recovery attempt {order.attempt}"
+            agent.process.kill()
+            await self._agent_gone.wait()
+        if self._agent is None and not self._terminations and not self.ending.done():
+            self._start_agent()
+
+    async def _await_incarnation_after(self, incarnation: int) -> None:
+        try:
+            async with asyncio.timeout(RENEWAL_S_MAX):
+                while self._incarnation <= incarnation and self._agent is not None:
+                    self._agent_told.clear()
+                    await self._agent_told.wait()
+        except TimeoutError:
+            return
+
+    # The end
+
+    def terminate(self) -> None:
+        self._terminations += 1
+        agent = self._agent
+        if agent is not None:
+            agent.process.terminate()
+            if self._terminations > 1:
+                self._kill_later(agent)
+            return
+        if self._incarnation:
+            self._say(self._stopped("stopped while it waited for its recovery"))
+        self._end(0)
+
+    def _kill_later(self, agent: Watched) -> None:
+        def kill() -> None:
+            if self._agent is agent:  # else its pid may be a stranger's by now
+                agent.process.kill()
+
+        asyncio.get_running_loop().call_later(LEAVE_S_MAX, kill)
+
+    def _end(self, code: int, sentence: str = "") -> None:
+        if not self.ending.done():
+            self.ending.set_result(Ending(code, sentence))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("supervisor_failed", error=repr(error), exc_info=error)
+            self._end(FAILED, f"the supervisor failed: {error}")
