@@ -19,6 +19,8 @@ PLAIN_PLUGINS = ("-p", "no:asyncio", "-p", "no:hypothesispytest", "-p", "no:time
 FILES = 20
 RUN_S_MAX = 60
 INSTALL_S_MAX = 40
+STRANGE = ("RESURGAM_", "PYTEST_", "PYTHONDONTWRITEBYTECODE")
+"""Beginnings of variables that make another program of either: without bytecode on disk, every process compiles."""
 ENOUGH_S = 30
 """On a busy machine every variant is measured once, and some not again."""
 TEST = """
@@ -72,7 +74,7 @@ def write_suite(place: Path, variant: Variant) -> Path:
 
 
 def taken(command: list[str], folder: Path, expected: int) -> Taken:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RESURGAM_", "PYTEST_"))}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(STRANGE)}
     before, began = Usage.of_children(), time.perf_counter()
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=RUN_S_MAX, check=False

@@ -8,11 +8,12 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import structlog
 
 from coordinator.faults import FILE, USAGE, Fault, FileFault, UsageFault
+from coordinator.standby import Standby
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +31,41 @@ FATAL: dict[int, type[Fault]] = {USAGE: UsageFault, FILE: FileFault}
 """What it refuses once it will refuse again: its own sentence becomes ours."""
 
 
+class Process(Protocol):
+    """The part of `asyncio.subprocess.Process` that is needed here."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    @property
+    def stdout(self) -> asyncio.StreamReader | None: ...
+
+    async def wait(self) -> int: ...
+
+    def send_signal(self, signal: int, /) -> None: ...
+
+
 class ChildService:
     """`command` is what follows the interpreter (`-m projections ...`). What it writes goes to `output`, or to our own
-    stderr. The child gets SIGTERM when we die: a service of ours needs no more, and ends its work in order."""
+    stderr. The child gets SIGTERM when we die: a service of ours needs no more, and ends its work in order.
 
-    def __init__(self, name: str, command: Sequence[str], *, output: Path | None = None) -> None:
+    With `standby`, the first process is the one that waits there; every later one is started by the command.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, output: Path | None = None, standby: Standby | None = None
+    ) -> None:
         self.name = name
         self.restarts = 0
         self.spawned = asyncio.Event()
         """Set once there is, or was, a first process."""
         self._command = list(command)
         self._output = output
-        self._process: asyncio.subprocess.Process | None = None
+        self._standby = standby
+        self._process: Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._stopping = asyncio.Event()
@@ -87,16 +111,11 @@ class ChildService:
 
     async def _run_once(self) -> int:
         self._last_lines.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-S", str(TETHER), str(int(signal.SIGTERM)), str(os.getpid()), sys.executable),
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            limit=LINE_BYTES_MAX,
-        )
+        standby, self._standby = self._standby, None
+        if standby is None:
+            self._process = await self._spawn()
+        else:
+            self._process = await standby.begin(self._command, line_bytes_max=LINE_BYTES_MAX)
         self.spawned.set()
         self._drain = asyncio.create_task(self._pass_on(self._process), name=f"output of {self.name}")
         log.info("child_started", child=self.name, pid=self._process.pid)
@@ -106,7 +125,19 @@ class ChildService:
         self._drain.cancel()
         return code
 
-    async def _pass_on(self, process: asyncio.subprocess.Process) -> None:
+    async def _spawn(self) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-I", "-S", str(TETHER), str(int(signal.SIGTERM)), str(os.getpid()), sys.executable),
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            limit=LINE_BYTES_MAX,
+        )
+
+    async def _pass_on(self, process: Process) -> None:
         assert process.stdout is not None
         with contextlib.ExitStack() as stack:
             sink: IO[str] = sys.stderr

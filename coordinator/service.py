@@ -20,6 +20,7 @@ from coordinator.faults import BrokerFault, UsageFault
 from coordinator.health import HealthReport
 from coordinator.leadership import Leadership
 from coordinator.settings import Settings
+from coordinator.standby import Standby
 from coordinator.storage import streams_fitting
 from events.base import Event
 from events.bus import Bus
@@ -47,15 +48,21 @@ CANCELLATIONS_MAX = 3
 
 
 class CoordinatorService:
-    """One coordinator over one `Settings`. `start`, then `wait` beside your own work, then `stop`, once each."""
+    """One coordinator over one `Settings`. `start`, then `wait` beside your own work, then `stop`, once each.
 
-    def __init__(self, settings: Settings, *, projector_output: Path | None = None) -> None:
+    `projector` is one that waits already, of the module `projections`.
+    """
+
+    def __init__(
+        self, settings: Settings, *, projector_output: Path | None = None, projector: Standby | None = None
+    ) -> None:
         self.settings = settings
         service = settings.service
         self.coordinator_id = service.coordinator_id or as_id(f"{socket.gethostname()[:48]}-{os.getpid()}")
         self.broker: EmbeddedBroker | None = None
         self.streams = Streams(namespace=service.namespace)
         self._projector_output = projector_output
+        self._projector_standby = projector
         self._bus: Bus | None = None
         self._log: JetStreamLog | None = None
         self._leadership: Leadership | None = None
@@ -130,7 +137,12 @@ class CoordinatorService:
         self._announced = True
         self._leadership = Leadership(self._log, self._bus, self.streams, self.coordinator_id, self.settings.policy)
         self._run("leadership", self._leadership.run())
-        self._projector = ChildService("projector", self._projector_command(url), output=self._projector_output)
+        self._projector = ChildService(
+            "projector",
+            self._projector_command(url),
+            output=self._projector_output,
+            standby=self._projector_standby,
+        )
         self._run("projector", self._projector.run())
         spawned = asyncio.create_task(self._projector.spawned.wait())
         await asyncio.wait({spawned, self._tasks["projector"]}, return_when=asyncio.FIRST_COMPLETED)
@@ -186,7 +198,7 @@ class CoordinatorService:
             except LogError as error:
                 log.warning("farewell_not_recorded", error=str(error))
         if self._projector is not None:
-            await self._catch_up(self._projector)
+            await self.catch_up()
             await self._projector.stop()
             await self._ended("projector", CATCH_UP_S_MAX)
         if self._bus is not None:
@@ -235,11 +247,14 @@ class CoordinatorService:
     async def _say(self, event: Event, patience_s: float) -> None:
         await Writer(self.log, f"coordinator/{self.coordinator_id}").write(event, patience_s=patience_s)
 
-    async def _catch_up(self, projector: ChildService) -> None:
-        """Lets the history take in the farewell, too: whoever opens the file then finds the whole story."""
+    async def catch_up(self) -> None:
+        """Lets the history take in all that the log holds now: whoever opens the file then finds the whole story."""
         from projections.client import wait_until
         from projections.errors import QueryError
 
+        projector = self._projector
+        if projector is None:
+            return
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CATCH_UP_S_MAX
         while projector.alive:

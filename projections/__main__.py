@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -74,6 +75,13 @@ def _streams(namespace: str) -> Streams:
     if not is_id(namespace):
         raise typer.BadParameter("1 to 64 letters, digits, '-' and '_'", param_hint="--namespace")
     return Streams(namespace=namespace)
+
+
+def load() -> None:
+    """Imports what it takes to follow the log, for whoever loads this program ahead of its time."""
+    for module in ("projector", "snapshots", "sql", "views"):
+        importlib.import_module(f"projections.{module}")
+    _loop_factory()
 
 
 async def _project(db_path: Path, nats_url: str, streams: Streams, *, once: bool, until: int | None) -> int:

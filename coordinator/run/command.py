@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -52,12 +53,15 @@ def run(
     given = understand(tuple(arguments or ()))
     junit = junitxml or (Path(given.junit_path) if given.junit_path else None)
     suite_python = interpreter(python)
-    # Before threads and loops: the workers are forked from here.
+    # Before threads and loops: the workers and the projector are forked from here.
     from coordinator.run.nursery import open_nursery
+    from coordinator.standby import open_standby
 
     nursery = open_nursery()
+    projector = open_standby("projections")
     started_at, started = time.time(), time.monotonic()
 
+    gc.disable()
     from coordinator.config import load_settings
     from coordinator.run.session import Plan, Session, state_settings
     from coordinator.run.show import show_for
@@ -74,12 +78,15 @@ def run(
         failures_max=given.failures_max,
         settings=state_settings(state_dir, load_settings(file=config, http=False)),
     )
-    session = Session(plan, nursery)
+    session = Session(plan, nursery, projector)
     console = None
     if sys.stdout.isatty():
         from rich.console import Console
 
         console = Console()
+    # All that is loaded stays to the end, and the collector need not look through it again and again.
+    gc.freeze()
+    gc.enable()
     code = _drive(session, show_for(console, verbose=verbose or given.verbose))
     collection, tally = session.collection, session.tally
     if collection is not None and collection.errors:
@@ -96,6 +103,7 @@ def run(
 
             write_junit(junit, tally, started_at, elapsed)
         code = code or exit_code(tally)
+    gc.freeze()  # the interpreter would look through everything once more before it goes
     raise typer.Exit(code)
 
 

@@ -16,8 +16,10 @@ from coordinator.run.show import Show
 from coordinator.run.tally import Tally, Test
 from coordinator.service import CoordinatorService
 from coordinator.settings import Settings
+from coordinator.standby import Standby
 from events.envelope import Recorded
 from events.identity import as_id
+from events.policy import Policy
 from events.system import RunCancelRequested
 from events.work import PytestWork, Suite
 from events.worker import WorkerStopped
@@ -31,6 +33,7 @@ COLLECT_S_MAX = 300.0
 CANCEL_S_MAX = 5.0
 STOP_S_MAX = 10.0
 READ_S = 0.5
+TASKS_AHEAD_MAX = 100
 LEFT_BEHIND = "left behind by a run that was killed"
 
 
@@ -77,10 +80,12 @@ class Inbox:
 class Session:
     """`run` once. Afterwards `tally` tells what came of it, even when it raised."""
 
-    def __init__(self, plan: Plan, nursery: Nursery) -> None:
+    def __init__(self, plan: Plan, nursery: Nursery, projector: Standby | None = None) -> None:
         self._plan = plan
         self._nursery = nursery
-        self._service = CoordinatorService(plan.settings, projector_output=plan.settings.state_dir / "projector.log")
+        self._service = CoordinatorService(
+            plan.settings, projector_output=plan.settings.state_dir / "projector.log", projector=projector
+        )
         self.tally: Tally | None = None
         self.collection: Collection | None = None
         self._restarts = 0
@@ -212,7 +217,8 @@ class Session:
 
     async def _put_away(self) -> None:
         self._nursery.stop()
-        await asyncio.to_thread(self._nursery.wait, STOP_S_MAX)
+        # The workers take their time to end, and the history takes in what it lacks meanwhile.
+        await asyncio.gather(asyncio.to_thread(self._nursery.wait, STOP_S_MAX), self._service.catch_up())
         await self._service.stop("the run is over")
 
 
@@ -226,4 +232,12 @@ def state_settings(state_dir: Path, base: Settings) -> Settings:
         broker_sync="default",
         nats_url=None,
     )
-    return msgspec.structs.replace(base, service=service, http=False)
+    return msgspec.structs.replace(base, service=service, policy=run_policy(base.policy), http=False)
+
+
+def run_policy(base: Policy) -> Policy:
+    """More is handed out ahead of its time, unless somebody chose otherwise: all workers are this run's own, and short
+    tests would wait for the log. What is ahead still shrinks with what is left."""
+    if base.tasks_ahead_max != Policy().tasks_ahead_max:
+        return base
+    return msgspec.structs.replace(base, tasks_ahead_max=TASKS_AHEAD_MAX)

@@ -9,12 +9,15 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from coordinator.endpoint import read_endpoint
+from coordinator.run.session import run_policy
 from events.connection import Connection
 from events.jetstream import JetStreamLog
+from events.policy import Policy
 from events.streams import Streams
 from events.worker import WorkerRecoverySucceeded
 from tests.waiting import event_in, is_kind, until
@@ -96,6 +99,11 @@ def verdicts(report: Path) -> dict[str, str]:
         bad = [child.tag for child in case if child.tag in ("failure", "error", "skipped")]
         found[case.get("name", "")] = bad[0] if bad else "passed"
     return found
+
+
+@pytest.mark.parametrize(("given", "in_force"), [(Policy(), 100), (Policy(tasks_ahead_max=5), 5)])
+def test_more_is_handed_out_ahead_unless_somebody_chose_otherwise(given: Policy, in_force: int) -> None:
+    assert run_policy(given) == msgspec.structs.replace(given, tasks_ahead_max=in_force)
 
 
 def test_a_good_suite(folder: Path) -> None:
