@@ -63,6 +63,14 @@ demo: $(READY) ## run the example shop's tests on three workers, and kill some o
 	@mkdir -p "$(TMPDIR)"
 	$(BIN)/resurgam demo --num-workers 3 --run-time 60
 
+SEEDS := 0:1000
+OPTIONS :=
+
+.PHONY: simulate
+simulate: $(READY) ## run the system in virtual time under faults: SEEDS=0:10000, OPTIONS="--faults 200"
+	@mkdir -p "$(TMPDIR)"
+	$(PLAIN) $(BIN)/resurgam simulate --seeds $(SEEDS) $(OPTIONS)
+
 .PHONY: bench
 bench: $(READY) ## run every measurement in bench/, one after the other
 	@mkdir -p "$(TMPDIR)"

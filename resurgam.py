@@ -24,7 +24,9 @@ COMMANDS = {
     "events": Command("coordinator.commands.events", "app", "print the log, or follow it"),
     "sql": Command("coordinator.commands.sql", "app", "ask the history in SQL"),
     "replay": Command("coordinator.commands.replay", "app", "what happened, why, and what was known at the time"),
+    "check": Command("coordinator.commands.check", "app", "check that the log keeps every promise"),
     "inject": Command("coordinator.commands.inject", "app", "write made-up failures, to see what is done about them"),
+    "simulate": Command("tests.simulation.__main__", "app", "run it all in virtual time, under faults from a seed"),
 }
 
 USAGE = "usage: resurgam COMMAND [OPTION...]     'resurgam COMMAND --help' tells more about one"
@@ -62,8 +64,29 @@ def _hand_over(name: str, rest: list[str]) -> None:
         configure_logs(logging.ERROR)
     if name in ("worker", "projections"):
         rest = with_address(rest)
+    if name == "simulate":
+        _find_tests()
     application: Any = getattr(importlib.import_module(command.module), command.application)
     application(args=rest, prog_name=f"resurgam {name}")
+
+
+def _find_tests() -> None:
+    """Makes the tests beside this file importable: the simulator is one of them, and tests are not installed.
+
+    Raises:
+        UsageFault: this is no checkout.
+    """
+    from pathlib import Path
+
+    from coordinator.faults import UsageFault
+
+    checkout = Path(__file__).resolve().parent
+    if not (checkout / "tests" / "simulation").is_dir():
+        raise UsageFault(
+            "the simulator is part of the tests, which are not installed: get the sources and run 'make simulate' there"
+        )
+    # In front, since many a distribution brings a package of this name along by mistake.
+    sys.path.insert(0, str(checkout))
 
 
 def with_address(arguments: list[str]) -> list[str]:

@@ -69,6 +69,9 @@ SELF_CONTAINED: Mapping[str, frozenset[str]] = {
 
 PRINTING: Mapping[str, str] = {}
 COMMAND_FOLDERS = ("coordinator/commands/", "coordinator/run/", "coordinator/demo/")
+VIRTUAL_TIME = "tests/simulation/"
+"""Where a sleep costs nothing."""
+
 SLEEPING: Mapping[str, str] = {
     "tests/conftest.py": "asks with a bound whether a foreign process has started",
     "tests/worker/conftest.py": "plays the agent, which beats at a rate",
@@ -305,7 +308,7 @@ def _script_lines(tree: ast.Module) -> frozenset[int]:
 
 def sleeps(repository: Repository) -> Iterator[str]:
     for module in repository.modules:
-        if module.folder == "tests":
+        if module.folder == "tests" and not module.path.startswith(VIRTUAL_TIME):
             source = repository.texts[module.path].splitlines()
             # A sleep of nothing waits for nothing: it lets the loop go round once.
             lines = [

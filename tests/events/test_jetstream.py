@@ -1,15 +1,11 @@
-"""What only a real broker can do: die, fill up, lose answers, lose messages."""
+"""What a broker does and memory cannot: die, fill up, lose answers and messages. The real one and the simulated one."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coordinator.broker import EmbeddedBroker
 from events.bus import Bus
 from events.connection import Connection
 from events.envelope import Recorded
@@ -22,47 +18,35 @@ from events.log import Position, verify_position
 from events.streams import MIB, Streams, ensure_streams
 from events.worker import Heartbeat, RecordedHeartbeat
 from events.writer import append_until_stored
-from tests.conftest import BrokerProcess
+from tests.events.conftest import Mortal, Side, own_streams
 from tests.events.examples import MOMENT, cancelled
 from tests.waiting import until
 
 WITHIN_S = 20.0
 
 
-def own_streams() -> Streams:
-    return Streams(
-        namespace=f"t{new_id().replace('-', '')[-16:]}", events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB
-    )
-
-
 # A broker that is killed
 
 
-@pytest.fixture
-async def mortal(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
-    """Brought back by its keeper, on the same port and the same store, whenever it is killed."""
-    async with EmbeddedBroker(tmp_path, sync="default") as broker:
-        yield broker
-
-
-async def test_killed_and_restarted_nothing_is_lost_and_nothing_comes_twice(mortal: EmbeddedBroker) -> None:
-    bus = await Connection.connect(mortal.url, name="test")
+async def test_killed_and_restarted_nothing_is_lost_and_nothing_comes_twice(mortal: Mortal) -> None:
+    bus = await mortal.connect("test")
     streams = own_streams()
     await ensure_streams(bus, streams)
     event_log = JetStreamLog(bus, streams)
     written: list[str] = []
     seen: list[Recorded] = []
-    enough = asyncio.Event()
+    enough, all_written = asyncio.Event(), asyncio.Event()
 
     async def write() -> None:
         while not enough.is_set():
             drafts = [cancelled() for _ in range(1 + len(written) % 3)]
             await append_until_stored(event_log, drafts, patience_s=WITHIN_S)
             written.extend(draft.envelope.id for draft in drafts)
+        all_written.set()
 
     async def read() -> None:
         async with await event_log.reader() as reader:
-            while not (enough.is_set() and len(seen) >= len(written)):
+            while not (all_written.is_set() and len(seen) >= len(written)):
                 seen.extend(await reader.next(0.2))
             assert reader.damage() == []
 
@@ -72,9 +56,9 @@ async def test_killed_and_restarted_nothing_is_lost_and_nothing_comes_twice(mort
         for kills in range(1, 3):
             before = len(seen)
             await until(lambda before=before: len(seen) > before + 20, WITHIN_S, "events to flow")  # type: ignore[misc]
-            assert mortal.pid is not None
-            os.kill(mortal.pid, signal.SIGKILL)
-            await until(lambda kills=kills: mortal.restarts == kills, WITHIN_S, "the restart")  # type: ignore[misc]
+            await mortal.kill()
+            await mortal.start()
+            await until(lambda kills=kills: bus.reconnections == kills, WITHIN_S, "the reconnection")  # type: ignore[misc]
         before = len(seen)
         await until(lambda: len(seen) > before + 20, WITHIN_S, "events to flow again")
         enough.set()
@@ -84,8 +68,8 @@ async def test_killed_and_restarted_nothing_is_lost_and_nothing_comes_twice(mort
     await bus.close()
 
 
-async def test_without_a_broker_an_append_is_unacknowledged(mortal: EmbeddedBroker) -> None:
-    bus = await Connection.connect(mortal.url, name="test")
+async def test_without_a_broker_an_append_is_unacknowledged(mortal: Mortal) -> None:
+    bus = await mortal.connect("test")
     streams = own_streams()
     await ensure_streams(bus, streams)
     event_log = JetStreamLog(bus, streams)
@@ -293,8 +277,8 @@ async def test_one_of_two_candidates_holds_the_lease(bus: Bus, streams: Streams)
     assert one.held
 
 
-async def test_a_lease_that_is_not_renewed_expires(broker: BrokerProcess, bus: Bus, streams: Streams) -> None:
-    second = await Connection.connect(broker.url, name="second")
+async def test_a_lease_that_is_not_renewed_expires(side: Side, bus: Bus, streams: Streams) -> None:
+    second = await side.connect("second")
     one, two = candidate(bus, streams, "c1"), candidate(second, streams, "c2")
     assert await one.acquire_or_renew()
     overlaps = []
@@ -308,7 +292,6 @@ async def test_a_lease_that_is_not_renewed_expires(broker: BrokerProcess, bus: B
     assert not any(overlaps), "the old holder stops before a new one can begin"
     assert not await one.acquire_or_renew()
     assert two.held
-    await second.close()
 
 
 async def test_a_released_lease_is_soon_free(bus: Bus, streams: Streams) -> None:
@@ -329,8 +312,8 @@ async def test_two_processes_of_one_name_are_two_candidates(bus: Bus, streams: S
     assert sorted(results) == [False, True]
 
 
-async def test_without_the_broker_a_holder_stays_one_until_its_time_is_over(mortal: EmbeddedBroker) -> None:
-    bus = await Connection.connect(mortal.url, name="test")
+async def test_without_the_broker_a_holder_stays_one_until_its_time_is_over(mortal: Mortal) -> None:
+    bus = await mortal.connect("test")
     streams = own_streams()
     await ensure_streams(bus, streams)
     now = 100.0

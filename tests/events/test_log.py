@@ -1,4 +1,4 @@
-"""What `events.log` promises, of both implementations: one suite, and neither gets a test of its own for any of it."""
+"""What `events.log` promises, of all implementations: one suite, and none gets a test of its own for any of it."""
 
 import asyncio
 
@@ -184,7 +184,7 @@ async def test_events_of_others_do_not_move_the_fence(event_log: EventLog) -> No
 
 
 async def test_a_known_event_behind_a_fence_that_has_fallen(event_log: EventLog) -> None:
-    """Either answer is true; both logs give the same. A single one is refused, a batch is a duplicate."""
+    """Either answer is true; all logs give the same. A single one is refused, a batch is a duplicate."""
     first = await elect(event_log, 1, 0)
     one, batch = cancelled(), [cancelled(), cancelled()]
     await event_log.append([one], fence=Fence(LEADER, first))

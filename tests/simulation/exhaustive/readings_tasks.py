@@ -1,0 +1,172 @@
+"""How the ledger reads what is recorded about tasks, and what may not be recorded about them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from events.base import Event
+from events.system import RunCancelRequested
+from events.task import (
+    TaskAssigned,
+    TaskAttemptFinished,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskRequeued,
+    TaskReturned,
+    TaskRevoked,
+    TaskStarted,
+    TaskSubmitted,
+)
+from tests.simulation.exhaustive.entries import Holding, Ledger, TaskEntry, Violation
+
+Reading = Callable[[Ledger, Any, int], bool]
+"""Takes the ledger, the event and its sequence; whether the event counts."""
+
+
+def _submitted(ledger: Ledger, event: TaskSubmitted, _: int) -> bool:
+    task = ledger.tasks[event.task_id]
+    if task.phase != "unknown":
+        return False
+    task.phase = "open"
+    return True
+
+
+def _assigned(ledger: Ledger, event: TaskAssigned, _: int) -> bool:
+    task = ledger.tasks[event.task_id]
+    holding = task.holding
+    if task.phase != "open":
+        raise Violation(f"{event.task_id} is assigned, and its phase is {task.phase!r}")
+    if holding is not None:
+        raise Violation(f"{event.task_id} is assigned to {event.worker_id} while attempt {holding} is not over")
+    if event.attempt != task.attempts + 1:
+        raise Violation(f"{event.task_id} is assigned as attempt {event.attempt} after {task.attempts}")
+    task.attempts = event.attempt
+    task.holding = Holding(event.worker_id, event.incarnation, event.attempt)
+    return True
+
+
+def _held(ledger: Ledger, event: TaskStarted | TaskAttemptFinished | TaskReturned) -> Holding | None:
+    """The attempt that the worker speaks of, if its word about it counts."""
+    holding = ledger.tasks[event.task_id].holding
+    if holding is None or holding.stage not in ("assigned", "running"):
+        return None
+    if (holding.worker_id, holding.incarnation, holding.number) != (event.worker_id, event.incarnation, event.attempt):
+        return None
+    return None if ledger.over(holding.worker_id, holding.incarnation) else holding
+
+
+def _started(ledger: Ledger, event: TaskStarted, _: int) -> bool:
+    holding = _held(ledger, event)
+    if holding is None or holding.stage != "assigned":
+        return False
+    ledger.tasks[event.task_id].holding = holding._replace(stage="running", started=True)
+    return True
+
+
+def _finished(ledger: Ledger, event: TaskAttemptFinished, _: int) -> bool:
+    holding = _held(ledger, event)
+    if holding is None:
+        return False
+    ledger.tasks[event.task_id].holding = holding._replace(stage="finished", outcome=event.outcome)
+    return True
+
+
+def _returned(ledger: Ledger, event: TaskReturned, _: int) -> bool:
+    holding = _held(ledger, event)
+    if holding is None:
+        return False
+    ledger.tasks[event.task_id].holding = holding._replace(stage="returned")
+    return True
+
+
+def _requeued(ledger: Ledger, event: TaskRequeued, _: int) -> bool:
+    task = ledger.tasks[event.task_id]
+    holding = task.holding
+    if holding is None or holding.number != event.attempt:
+        raise Violation(f"{event} ends an attempt that is not under way: {holding}")
+    lost = ledger.lost(holding)
+    if holding.stage in ("assigned", "running") and not lost:
+        raise Violation(f"{event.task_id} is requeued while {holding.worker_id} lives and has it")
+    if holding.outcome == "passed":
+        raise Violation(f"{event.task_id} is requeued, and it has passed")
+    blameless = holding.stage == "returned" or holding.outcome == "cancelled" or not holding.started
+    if event.budget == "infrastructure":
+        if blameless or not (lost or holding.outcome == "fenced"):
+            raise Violation(f"{event.task_id} pays with an infrastructure retry for {holding}")
+        task.infrastructure_used += 1
+        if task.infrastructure_used > ledger.limits.infrastructure[event.task_id]:
+            raise Violation(f"{event.task_id} has had {task.infrastructure_used} infrastructure retries")
+    elif event.budget == "verdict":
+        if holding.outcome != "failed":
+            raise Violation(f"{event.task_id} pays with a verdict retry for {holding}")
+        task.verdict_used += 1
+        if task.verdict_used > ledger.limits.verdict:
+            raise Violation(f"{event.task_id} has had {task.verdict_used} verdict retries")
+    elif not blameless:
+        raise Violation(f"{event.task_id} pays nothing for {holding}")
+    task.former = (holding.worker_id, holding.incarnation)
+    task.holding = None
+    return True
+
+
+def _completed(ledger: Ledger, event: TaskCompleted, _: int) -> bool:
+    task = ledger.tasks[event.task_id]
+    holding = task.holding
+    if task.phase != "open":
+        raise Violation(f"{event.task_id} gets the verdict {event.verdict!r}, and its phase is {task.phase!r}")
+    outcome = None if holding is None else holding.outcome
+    if outcome == "passed" and event.verdict != "passed":
+        raise Violation(f"{event.task_id} has passed and ends as {event.verdict!r}")
+    if event.verdict in ("passed", "failed"):
+        if outcome != event.verdict:
+            raise Violation(f"{event.task_id} ends as {event.verdict!r} after {holding}")
+    elif event.verdict == "cancelled":
+        if not task.cancelled:
+            raise Violation(f"{event.task_id} ends as cancelled, and nobody asked for it")
+        if holding is not None and holding.stage in ("assigned", "running") and not ledger.lost(holding):
+            raise Violation(f"{event.task_id} ends as cancelled while {holding.worker_id} lives and has it")
+    elif event.verdict == "crashed":
+        spent = task.infrastructure_used >= ledger.limits.infrastructure[event.task_id]
+        if holding is None or not (ledger.lost(holding) or outcome == "fenced") or not holding.started or not spent:
+            raise Violation(f"{event.task_id} ends as crashed with {task}")
+    else:
+        raise Violation(f"{event.task_id} ends as {event.verdict!r}, which nothing here leads to")
+    ledger.tasks[event.task_id] = TaskEntry("final")
+    return True
+
+
+def _revoked(ledger: Ledger, event: TaskRevoked, _: int) -> bool:
+    task = ledger.tasks[event.task_id]
+    holding = task.holding
+    if not task.cancelled:
+        raise Violation(f"{event.task_id} is revoked, and nobody cancelled it")
+    return holding is not None and holding.number == event.attempt and holding.stage in ("assigned", "running")
+
+
+def _cancel_requested(ledger: Ledger, event: TaskCancelRequested, _: int) -> bool:
+    task = ledger.tasks[event.task_id]
+    if task.phase != "open":
+        return False
+    task.cancelled = True
+    return True
+
+
+def _run_cancel_requested(ledger: Ledger, event: RunCancelRequested, _: int) -> bool:
+    del event
+    concerned = [task for task in ledger.tasks.values() if task.phase == "open"]
+    for task in concerned:
+        task.cancelled = True
+    return bool(concerned)
+
+
+TASK_READINGS: dict[type[Event], Reading] = {
+    TaskSubmitted: _submitted,
+    TaskAssigned: _assigned,
+    TaskStarted: _started,
+    TaskAttemptFinished: _finished,
+    TaskReturned: _returned,
+    TaskRequeued: _requeued,
+    TaskCompleted: _completed,
+    TaskRevoked: _revoked,
+    TaskCancelRequested: _cancel_requested,
+    RunCancelRequested: _run_cancel_requested,
+}

@@ -1,0 +1,10 @@
+"""Bugs that are planted into production code to see whether the simulator catches them."""
+
+from tests.simulation.planted.bug import Bug
+from tests.simulation.planted.in_core import DECIDE, FOLD, TIMERS
+from tests.simulation.planted.in_services import LEADER, PROJECTOR, READER
+from tests.simulation.planted.in_worker import WORKER
+
+BUGS: dict[str, Bug] = {
+    one.name: one for group in (FOLD, DECIDE, TIMERS, LEADER, READER, WORKER, PROJECTOR) for one in group
+}

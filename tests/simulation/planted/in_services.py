@@ -1,0 +1,166 @@
+"""Mistakes in what drives the core, elects the leader, reads the log and keeps the tables."""
+
+from tests.simulation.planted.bug import Bug, bug
+
+LEADER: tuple[Bug, ...] = (
+    bug(
+        "disconnection-taken-for-death",
+        "A worker whose connections were closed counts as gone, unless somebody testifies that it lives.",
+        (
+            "coordinator.disconnections:DisconnectionWatch._search",
+            "if held is False:",
+            "if held is not True:",
+        ),
+    ),
+    bug(
+        "fence-not-sent",
+        "Batches of decisions are appended without the fencing token: the lease was checked a moment ago.",
+        (
+            "recovery.consumer:RecoveryConsumer._append",
+            "await self._log.append(drafts, fence=Fence(LEADER_TAIL, term.token))",
+            "await self._log.append(drafts)",
+        ),
+    ),
+    bug(
+        "decides-before-reading-back",
+        "The next cycle begins when a batch is acknowledged, without waiting for it to come by.",
+        (
+            "recovery.consumer:RecoveryConsumer._lead_once",
+            "reading = await self._read_back(reading)",
+            """
+            self._unsettled = None
+            return reading
+            """,
+        ),
+    ),
+    bug(
+        "unsettled-batch-forgotten",
+        "A batch that was not acknowledged in time counts as not stored, and its decisions are made anew.",
+        (
+            "recovery.consumer:RecoveryConsumer._append",
+            'log.info("append_unacknowledged", error=str(error))',
+            """
+            log.info("append_unacknowledged", error=str(error))
+            self._unsettled = None
+            return False
+            """,
+        ),
+    ),
+    bug(
+        "decided-by-wall-clock",
+        "The time of a decision is read from the coordinator's own clock.",
+        (
+            "recovery.consumer:RecoveryConsumer._drafts",
+            "now = self.clock.now()",
+            """
+            from events.host import host
+
+            now = host().wall()
+            """,
+        ),
+    ),
+    bug(
+        "leads-before-catching-up",
+        "A new leader decides as soon as it is elected, before it has folded the log up to its own election.",
+        (
+            "recovery.consumer:RecoveryConsumer._lead_once",
+            "if term is None or self.state.fencing_token != term.token or not term.holds():",
+            "if term is None or not term.holds():",
+        ),
+    ),
+    bug(
+        "election-without-condition",
+        "Whoever has the lease writes its election without naming the one that it follows.",
+        (
+            "coordinator.leadership:Leadership._be_elected",
+            "appended = await self._log.append([Draft(envelope)], fence=Fence(LEADER_TAIL, sequence))",
+            "appended = await self._log.append([Draft(envelope)])",
+        ),
+    ),
+    bug(
+        "lost-lease-not-won-back",
+        "A candidate whose lease has expired goes on naming its last renewal, which is not there any more.",
+        (
+            "events.lease:Lease.acquire_or_renew",
+            """
+            self._sequence = 0
+            self._valid_until = 0.0
+            """,
+            "self._valid_until = 0.0",
+        ),
+    ),
+)
+
+READER: tuple[Bug, ...] = (
+    bug(
+        "hole-not-noticed",
+        "Deliveries only have to be numbered upwards, so what a reconnection swallowed is never asked for again.",
+        (
+            "events.reader:RawReader._deliver",
+            "if consumer_sequence != self._consumer_sequence + 1:",
+            "if consumer_sequence <= self._consumer_sequence:",
+        ),
+    ),
+    bug(
+        "delivered-twice",
+        "A new consumer starts behind the last message that was taken, while others wait in the buffer.",
+        (
+            "events.reader:RawReader._consume",
+            "begin = self._received + 1 if self._confirmed else self._received",
+            "begin, self._confirmed = self.sequence + 1, True",
+        ),
+        (
+            "events.reader:RawReader._deliver",
+            """
+            if sequence <= self._received:
+                return
+            if not self._filters and sequence != self._received + 1:
+            """,
+            "if not self._filters and sequence > self._received + 1:",
+        ),
+    ),
+)
+
+PROJECTOR: tuple[Bug, ...] = (
+    bug(
+        "position-saved-apart",
+        "The position in the log is saved behind the transaction that holds the rows.",
+        (
+            "projections.database:Database._apply",
+            """
+            moved = self._one(
+                "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
+                [last.sequence, last.id, self.position.sequence],
+            )
+            assert moved == (1,), "the position was moved by somebody else"
+            """,
+            "",
+        ),
+        (
+            "projections.projector:Projector._follow",
+            "await self._in_thread(self._database.apply, batch)",
+            """
+            await self._in_thread(self._database.apply, batch)
+            await self._in_thread(
+                self._database._one,
+                "UPDATE position SET sequence = ?, event_id = ?",
+                [batch[-1].sequence, batch[-1].id],
+            )
+            """,
+        ),
+    ),
+    bug(
+        "open-rows-forgotten",
+        "A restarted projector does not read back which recoveries of tasks are open, and never closes them.",
+        (
+            "projections.database:Database._load",
+            'open_task_recoveries=self._select(TASK_RECOVERIES, "success IS NULL"),',
+            "",
+        ),
+    ),
+    bug(
+        "parked-dropped",
+        "A message that cannot be understood is skipped instead of parked.",
+        ("projections.mapping:apply", "rows.changes.parked.append(_parked(recorded))", ""),
+    ),
+)

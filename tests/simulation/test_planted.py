@@ -1,0 +1,384 @@
+"""The planted bugs: each is in the code while it is planted and leaves no trace, changes what is decided, and is caught
+by the seed that the docs name."""
+
+import inspect
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import NoReturn
+
+import pytest
+
+from events.policy import Policy
+from events.system import LeaderElected
+from events.task import TaskAssigned, TaskCancelRequested, TaskCompleted, TaskRequeued
+from events.worker import (
+    WorkerDraining,
+    WorkerExited,
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
+    WorkerStopped,
+    WorkerSuspected,
+)
+from recovery import schedule
+from recovery.consumer import RecoveryConsumer
+from tests.recovery.story import Story, registered, submitted
+from tests.simulation.jobs import simulator
+from tests.simulation.planted import BUGS, simulators
+from tests.simulation.planted.bug import Bug, Misfit, bug, resolve
+from tests.simulation.planted.hunt import BEGIN, END, PAGE, SEEDS_MAX, SIMULATORS, Catch, rows, updated
+from tests.simulation.planted.in_core import DECIDE, FOLD, TIMERS
+from tests.simulation.scenario import Outcome, Scenario, Violation
+from tests.simulation.schedule import scenario_of
+
+ALL = pytest.mark.parametrize("planted", BUGS.values(), ids=BUGS.keys())
+
+
+@ALL
+def test_a_bug_is_there_while_it_is_planted(planted: Bug) -> None:
+    functions = {edit.function: resolve(edit.function) for edit in planted.edits}
+    before = {name: function.__code__ for name, function in functions.items()}
+    with pytest.raises(InterruptedError), planted.planted():
+        _look_at(functions, before)
+    assert {name: function.__code__ for name, function in functions.items()} == before
+
+
+def _look_at(functions: dict[str, FunctionType], before: dict[str, CodeType]) -> NoReturn:
+    for name, function in functions.items():
+        assert function.__code__ != before[name]
+        assert function.__code__.co_qualname == before[name].co_qualname
+        assert inspect.iscoroutinefunction(function) == bool(before[name].co_flags & inspect.CO_COROUTINE)
+    raise InterruptedError
+
+
+@ALL
+def test_a_bug_says_what_somebody_did(planted: Bug) -> None:
+    assert planted.mistake.endswith(".")
+    assert planted.mistake.count(". ") == 0, "one sentence"
+    assert "|" not in planted.mistake, "it stands in a table"
+
+
+def test_there_are_enough_bugs() -> None:
+    assert len(BUGS) >= 20
+
+
+MISFITS = {
+    "no such module": ("recovery.nowhere:f", "pass", ""),
+    "no such function": ("recovery.schedule:forward_s", "pass", ""),
+    "no such method": ("recovery.timers:Timers.lose", "pass", ""),
+    "no function": ("recovery.schedule:LADDER", "pass", ""),
+    "no such line": ("recovery.schedule:backoff_s", "if recent == 1:", "pass"),
+    "part of a line": ("recovery.schedule:backoff_s", "recent == 0", "True"),
+    "a line that is there twice": ("recovery.timers:Timers.set", "self._ripe.drop(key)", ""),
+    "other indentation": ("recovery.schedule:backoff_s", "if recent == 0:\nreturn 0.0", "pass"),
+    "an unknown name": ("recovery.schedule:backoff_s", "return 0.0", "return utc(0.0)"),
+    "something around it": ("events.connection:Connection.__init__", "super().__init__(url)", "super().__init__('')"),
+}
+
+
+@pytest.mark.parametrize("edit", MISFITS.values(), ids=MISFITS.keys())
+def test_an_edit_that_does_not_fit_is_an_error(edit: tuple[str, str, str]) -> None:
+    before = schedule.backoff_s.__code__
+    with pytest.raises((Misfit, ModuleNotFoundError)), bug("misfit", "Nothing.", edit).planted():
+        pytest.fail("it is planted")
+    assert schedule.backoff_s.__code__ is before
+
+
+def test_nothing_is_planted_when_one_of_two_edits_does_not_fit() -> None:
+    fits = ("recovery.schedule:backoff_s", "return 0.0", "return 1.0")
+    misfit = ("recovery.schedule:unit_hash", "return 0.0", "return 1.0")
+    with pytest.raises(Misfit), bug("half", "Nothing.", fits, misfit).planted():
+        pytest.fail("it is planted")
+    assert schedule.backoff_s(Policy(), 0, "") == 0.0
+
+
+def test_two_edits_of_one_function_and_the_names_that_others_know_it_by() -> None:
+    imported_by_name = schedule.backoff_s
+    with bug(
+        "two",
+        "Nothing.",
+        ("recovery.schedule:backoff_s", "return 0.0", "return 1.0"),
+        ("recovery.schedule:backoff_s", "return ceiling * unit_hash(key)", "return ceiling"),
+    ).planted():
+        assert imported_by_name(Policy(), 0, "") == 1.0
+        assert imported_by_name(Policy(), 4, "") == 8.0
+    assert imported_by_name(Policy(), 0, "") == 0.0
+
+
+# What each bug of the core does to a short story
+
+
+def stale_result_taken(story: Story) -> object:
+    story.join("w1", "w2")
+    story.tell(submitted("t1"))
+    story.start("t1")
+    late = story.finished("t1", "failed")
+    kill(story, story.task("t1").worker_id or "")
+    story.start("t1")
+    story.tell(late)
+    return story.task("t1").status
+
+
+def old_incarnation_judged(story: Story) -> object:
+    story.join("w1")
+    before = story.worker("w1").incarnation
+    story.join("w1")
+    story.tell(WorkerStopped(worker_id="w1", incarnation=before))
+    return story.worker("w1").status
+
+
+def renewal_keeps_tasks(story: Story) -> object:
+    story.join("w1")
+    story.tell(submitted("t1"))
+    story.start("t1")
+    story.join("w1")
+    return story.task("t1").attempt
+
+
+def suspicion_never_refuted(story: Story) -> object:
+    story.join("w1")
+    story.wait(6.0)
+    assert story.worker("w1").status == "suspect"
+    story.wait(1.0)
+    story.beat("w1")
+    return story.worker("w1").status
+
+
+def retries_not_counted(story: Story) -> object:
+    story.tell(submitted("t1", infrastructure_retries=1))
+    for worker_id in ("w1", "w2"):
+        story.join(worker_id)
+        story.start("t1")
+        kill(story, worker_id)
+    return [event.verdict for event in story.told(TaskCompleted)]
+
+
+def label_forgotten(story: Story) -> object:
+    story.join("w1")
+    story.tell(WorkerFailed(worker_id="w1", incarnation=None, reason="synthetic"), synthetic="drill")
+    return [one.synthetic for one in story.records if isinstance(one.event, WorkerRecoveryScheduled)]
+
+
+def take_over(story: Story, after_s: float) -> None:
+    story.leading = False
+    story.wait(after_s)
+    story.leading = True
+    story.tell(LeaderElected(coordinator_id="c2", term=2))
+
+
+def no_failover_grace(story: Story) -> object:
+    story.join("w1")
+    take_over(story, 300.0)
+    return len(story.told(WorkerSuspected))
+
+
+def requeue_dropped(story: Story) -> object:
+    story.join("w1")
+    story.tell(submitted("t1"))
+    kill(story, "w1")
+    return story.task("t1").status
+
+
+def slot_given_twice(story: Story) -> object:
+    story.join("w1", slots=2)
+    story.tell(*(submitted(f"t{number}") for number in range(5)))
+    return len(story.told(TaskAssigned))
+
+
+def draining_gets_work(story: Story) -> object:
+    story.join("w1")
+    story.tell(WorkerDraining(worker_id="w1", incarnation=story.worker("w1").incarnation))
+    story.tell(submitted("t1"))
+    return story.task("t1").status
+
+
+def silent_gets_work(story: Story) -> object:
+    story.join("w1")
+    take_over(story, 300.0)
+    story.tell(submitted("t1"))
+    return story.task("t1").status
+
+
+def wrong_budget_charged(story: Story) -> object:
+    story.join("w1")
+    story.tell(submitted("t1"))
+    story.start("t1")
+    kill(story, "w1")
+    return [event.budget for event in story.told(TaskRequeued)]
+
+
+def backoff_ignored(story: Story) -> object:
+    story.join("w1")
+    kill(story, "w1")
+    story.come_back("w1")
+    kill(story, "w1")
+    return len(story.told(WorkerRecoveryStarted))
+
+
+def one_attempt_too_many(story: Story) -> object:
+    story.join("w1")
+    kill(story, "w1")
+    story.wait(31.0)
+    return len(story.told(WorkerPermanentlyFailed))
+
+
+def permanent_failure_does_not_bind(story: Story) -> object:
+    one_attempt_too_many(story)
+    story.tell(registered("w1"))
+    return story.worker("w1").status
+
+
+def queued_cancel_ignored(story: Story) -> object:
+    story.tell(submitted("t1"), TaskCancelRequested(task_id="t1", actor="operator"))
+    return story.task("t1").status
+
+
+def order_of_a_set(story: Story) -> object:
+    story.join("w1", slots=40)
+    story.tell(*(submitted(f"t{number}") for number in range(40)))
+    kill(story, "w1")
+    return [event.task_id for event in story.told(TaskRequeued)] == [f"t{number}" for number in range(40)]
+
+
+def timers_lost_at_failover(story: Story) -> object:
+    story.join("w1")
+    take_over(story, 3.0)
+    story.wait(20.0)
+    return len(story.told(WorkerFailed))
+
+
+def put_off_timer_lost(story: Story) -> object:
+    story.join("w1")
+    story.wait(4.0, "w1")
+    story.wait(20.0)
+    return len(story.told(WorkerSuspected))
+
+
+def free_slot_not_noticed(story: Story) -> object:
+    story.join("w1")
+    story.tell(submitted("t1"), submitted("t2"))
+    story.start("t1")
+    story.finish("t1")
+    return story.task("t2").status
+
+
+def kill(story: Story, worker_id: str) -> None:
+    story.tell(WorkerExited(worker_id=worker_id, incarnation=story.worker(worker_id).incarnation, signal=9))
+
+
+# What is to be seen at the end without the bug, and with it
+STORIES: list[tuple[Callable[[Story], object], object, object]] = [
+    (stale_result_taken, "running", "final"),
+    (old_incarnation_judged, "alive", "stopped"),
+    (renewal_keeps_tasks, 2, 1),
+    (suspicion_never_refuted, "alive", "suspect"),
+    (retries_not_counted, ["crashed"], []),
+    (label_forgotten, ["drill"], [None]),
+    (no_failover_grace, 0, 1),
+    (requeue_dropped, "queued", "assigned"),
+    (slot_given_twice, 2, 5),
+    (draining_gets_work, "queued", "assigned"),
+    (silent_gets_work, "queued", "assigned"),
+    (wrong_budget_charged, ["infrastructure"], ["verdict"]),
+    (backoff_ignored, 1, 2),
+    (one_attempt_too_many, 1, 0),
+    (permanent_failure_does_not_bind, "permanent", "alive"),
+    (queued_cancel_ignored, "final", "queued"),
+    (order_of_a_set, True, False),
+    (timers_lost_at_failover, 1, 0),
+    (put_off_timer_lost, 1, 0),
+    (free_slot_not_noticed, "assigned", "queued"),
+]
+
+
+@pytest.mark.parametrize(("tell", "right", "wrong"), STORIES, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_bug_of_the_core_changes_a_story(tell: Callable[[Story], object], right: object, wrong: object) -> None:
+    planted = BUGS[tell.__name__.replace("_", "-")]
+    policy = Policy(max_recovery_attempts=1) if "attempt" in planted.name or "permanent" in planted.name else None
+    assert tell(Story(policy)) == right
+    with planted.planted():
+        assert tell(Story(policy, checks=False)) == wrong
+    assert tell(Story(policy)) == right
+
+
+def test_every_bug_of_the_core_has_its_story() -> None:
+    assert [tell.__name__.replace("_", "-") for tell, _, _ in STORIES] == [
+        one.name for one in (*FOLD, *DECIDE, *TIMERS)
+    ]
+
+
+# Bugs in simulations
+
+
+def outcome(scenario: Scenario, *, caught: bool, digest: str = "") -> Outcome:
+    violation = Violation("budgets", 7, "t1", "overdrawn") if caught else None
+    return Outcome(scenario=scenario, violation=violation, digest=digest, virtual_s=0.0)
+
+
+@pytest.mark.parametrize(("with_bug", "without"), [(True, False), (True, True), (False, False)])
+def test_a_bug_is_caught_where_the_scenario_is_clean_without_it(
+    monkeypatch: pytest.MonkeyPatch, with_bug: bool, without: bool
+) -> None:
+    fenced = RecoveryConsumer._append.__code__
+
+    def simulate(scenario: Scenario, *, keep_records: bool = False) -> Outcome:
+        is_planted = RecoveryConsumer._append.__code__ is not fenced
+        return outcome(scenario, caught=with_bug if is_planted else without)
+
+    monkeypatch.setattr(simulators, "simulator", lambda name: simulate)
+    found = simulator(f"{SIMULATORS}:fence-not-sent")(Scenario(seed=1))
+    assert (found.violation is not None) == (with_bug and not without)
+
+
+def test_a_bug_of_order_shows_between_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    differing = {"only with the bug": 0, "always": 1, "never": 2}
+
+    def elsewhere(planted: Bug | None, scenario: Scenario, hash_seed: str) -> Outcome:
+        differs = scenario.seed == differing["always"] or (planted is not None and scenario.seed == 0)
+        return outcome(scenario, caught=False, digest=hash_seed if differs else "the same")
+
+    monkeypatch.setattr(simulators, "_elsewhere", elsewhere)
+    search = simulator(f"{SIMULATORS}:order-of-a-set")
+    found = {when: search(Scenario(seed=seed)).violation for when, seed in differing.items()}
+    assert found["only with the bug"] is not None
+    assert found["only with the bug"].invariant == simulators.SAME_LOG
+    assert found["always"] is None
+    assert found["never"] is None
+
+
+def test_no_simulator_for_a_bug_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="no bug is called 'fence-sent'"):
+        simulator(f"{SIMULATORS}:fence-sent")
+
+
+def test_the_table_on_the_page() -> None:
+    first, second, third = list(BUGS)[:3]
+    page = f"before\n{BEGIN}\n{END}\nafter\n"
+    page = updated(page, [Catch(second, 12, 13, "budgets", "overdrawn")])
+    assert rows(page) == [Catch(second, 12, 13, "budgets")]
+    page = updated(page, [Catch(first, 0, 1, "liveness"), Catch(third, 999, 1000, "same-log")])
+    assert rows(page) == [
+        Catch(first, 0, 1, "liveness"),
+        Catch(second, 12, 13, "budgets"),
+        Catch(third, 999, 1000, "same-log"),
+    ]
+    assert updated(page, []) == page
+    assert page.startswith("before\n")
+    assert page.endswith("\nafter\n")
+    with pytest.raises(ValueError, match="holds no lines"):
+        updated("nothing", [])
+
+
+def test_the_table_names_every_bug_and_tells_what_it_is() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert [row.bug for row in rows(text)] == list(BUGS)
+    assert updated(text, []) == text, "run python -m tests.simulation.planted --write --seeds 0:0"
+    assert all(row.seeds <= SEEDS_MAX for row in rows(text))
+
+
+@pytest.mark.parametrize("row", rows(PAGE.read_text(encoding="utf-8")), ids=lambda row: row.bug)
+def test_the_seed_in_the_table_catches_the_bug_and_is_clean_without_it(row: Catch) -> None:
+    found = simulator(f"{SIMULATORS}:{row.bug}")(scenario_of(row.seed))
+    assert found.violation is not None, "it is not caught any more; find another seed"
+    assert found.violation.invariant == row.invariant
