@@ -1,14 +1,21 @@
 """`resurgam replay`, and `python -m replay` for a broker known by its address. Reads; never writes, never acts."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import typer
 
 from replay.access import CannotReplay, CannotVerify, Location, Opener, open_by_address
+
+if TYPE_CHECKING:
+    from events.log import EventLog
+    from replay.beats import Beats
+    from replay.check import Check
+    from replay.invariants import Violation
 
 NatsUrl = Annotated[
     str | None, typer.Option("--nats-url", envvar="RESURGAM_NATS_URL", help="The broker of the system.", metavar="URL")
@@ -18,6 +25,9 @@ Namespace = Annotated[
 ]
 StateDir = Annotated[Path, typer.Option("--state-dir", help="The folder of a system that runs or ran here.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+Archived = Annotated[
+    Path | None, typer.Option("--log", metavar="FILE", help="Read an archive that 'resurgam replay export' wrote.")
+]
 
 STATE_DIR = Path(".resurgam")
 ROWS_MAX = 1000
@@ -46,12 +56,14 @@ def create_app(opener: Opener) -> typer.Typer:
         nats_url: NatsUrl = None,
         namespace: Namespace = None,
         state_dir: StateDir = STATE_DIR,
+        archive: Archived = None,
         as_json: AsJson = False,
     ) -> None:
         """Every event that concerns an entity, in order; of an event, also what led to it and what it led to."""
         if (name is None) == (sequence is None):
             raise CannotReplay("give an id, or --sequence and a number, and not both")
-        _run(_story(opener, Location(nats_url, namespace, state_dir), name, sequence, as_json=as_json))
+        where = _opener(opener, Location(nats_url, namespace, state_dir), archive)
+        _run(_story(where, name, sequence, as_json=as_json))
 
     @app.command()
     def state(
@@ -60,10 +72,11 @@ def create_app(opener: Opener) -> typer.Typer:
         nats_url: NatsUrl = None,
         namespace: Namespace = None,
         state_dir: StateDir = STATE_DIR,
+        archive: Archived = None,
         as_json: AsJson = False,
     ) -> None:
         """The state of the whole system behind one event: workers, recoveries under way, tasks."""
-        _run(_state(opener, Location(nats_url, namespace, state_dir), at, as_json=as_json))
+        _run(_state(_opener(opener, Location(nats_url, namespace, state_dir), archive), at, as_json=as_json))
 
     @app.command()
     def verify(
@@ -73,26 +86,97 @@ def create_app(opener: Opener) -> typer.Typer:
         nats_url: NatsUrl = None,
         namespace: Namespace = None,
         state_dir: StateDir = STATE_DIR,
+        archive: Archived = None,
         as_json: AsJson = False,
     ) -> None:
         """Decides everything again and compares. Exit code 0: all equal; 1: a difference; 5: it cannot be told."""
-        _run(_verify(opener, Location(nats_url, namespace, state_dir), first, last, as_json=as_json))
+        where = _opener(opener, Location(nats_url, namespace, state_dir), archive)
+        _run(_verify(where, first, last, as_json=as_json))
 
+    @app.command()
+    def export(
+        file: Annotated[
+            Path, typer.Argument(metavar="FILE", help="The Parquet file to write; an older one is replaced.")
+        ],
+        *,
+        nats_url: NatsUrl = None,
+        namespace: Namespace = None,
+        state_dir: StateDir = STATE_DIR,
+    ) -> None:
+        """Writes the whole log and its heartbeats into one file, which --log reads again."""
+        _run(_export(opener, Location(nats_url, namespace, state_dir), file))
+
+    app.command("check")(check_command(opener))
     return app
+
+
+def check_command(opener: Opener) -> Callable[..., None]:
+    """The command `check`, over systems found by `opener`."""
+
+    def check(
+        *,
+        first: Annotated[int, typer.Option("--from", min=1, help="Report violations from this sequence on.")] = 1,
+        follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+        at_rest: Annotated[
+            bool, typer.Option("--at-rest", help="All is over: demand verdicts for all tasks, and nothing left open.")
+        ] = False,
+        nats_url: NatsUrl = None,
+        namespace: Namespace = None,
+        state_dir: StateDir = STATE_DIR,
+        archive: Archived = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """Checks that the log keeps every promise (docs/invariants.md). Exit code 0: it does; 1: a violation."""
+        if follow and (at_rest or archive is not None):
+            raise CannotReplay(f"--follow goes on: {'--at-rest' if at_rest else '--log'} speaks of what is over")
+        location = Location(nats_url, namespace, state_dir)
+        _check(opener, location, archive, first=first, follow=follow, at_rest=at_rest, as_json=as_json)
+
+    return check
+
+
+class _Opened(NamedTuple):
+    log: "EventLog"
+    beats: "AbstractAsyncContextManager[Beats]"
+    """To be entered by whoever needs them."""
+
+
+Where = Callable[[], AbstractAsyncContextManager[_Opened]]
+
+
+def _opener(opener: Opener, location: Location, archive: Path | None, *, follow: bool = False) -> Where:
+    """A live or sleeping system, or an archive: to the commands they are the same."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[_Opened]:
+        if archive is not None:
+            from replay.archive import Archive, ArchiveBeats, ArchiveLog
+
+            with Archive(archive) as read:
+                yield _Opened(ArchiveLog(read), nullcontext(ArchiveBeats(read)))
+            return
+        from replay.beats import StreamBeats
+        from replay.check import FollowingBeats
+
+        async with opener(location) as source:
+            kind = FollowingBeats if follow else StreamBeats
+            yield _Opened(source.log, kind(source.bus, source.streams))
+
+    return opened
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(work)
 
 
-async def _story(opener: Opener, location: Location, name: str | None, sequence: int | None, *, as_json: bool) -> None:
+async def _story(where: Where, name: str | None, sequence: int | None, *, as_json: bool) -> None:
     from rich.console import Console
 
     from replay import timeline
     from replay.progress import shown
     from replay.story import chain_of, story_of, title_of
 
-    async with opener(location) as source:
+    async with where() as source:
         with shown("reading", 1, await source.log.last_sequence()) as progress:
             if name is not None:
                 found = await story_of(source.log, name, progress=progress)
@@ -118,12 +202,11 @@ async def _story(opener: Opener, location: Location, name: str | None, sequence:
         previous = recorded.time
 
 
-async def _state(opener: Opener, location: Location, at: int | None, *, as_json: bool) -> None:
-    from replay.beats import StreamBeats
+async def _state(where: Where, at: int | None, *, as_json: bool) -> None:
     from replay.fold import as_of, fold
     from replay.progress import shown
 
-    async with opener(location) as source, StreamBeats(source.bus, source.streams) as beats:
+    async with where() as source, source.beats as beats:
         with shown("folding", 1, at or await source.log.last_sequence()) as progress:
             folded = await fold(source.log, at=at, beats=beats, progress=progress)
     if as_json:
@@ -134,12 +217,11 @@ async def _state(opener: Opener, location: Location, at: int | None, *, as_json:
     print_state(folded, rows_max=ROWS_MAX)
 
 
-async def _verify(opener: Opener, location: Location, first: int, last: int | None, *, as_json: bool) -> None:
-    from replay.beats import StreamBeats
+async def _verify(where: Where, first: int, last: int | None, *, as_json: bool) -> None:
     from replay.progress import shown
     from replay.verify import verify
 
-    async with opener(location) as source, StreamBeats(source.bus, source.streams) as beats:
+    async with where() as source, source.beats as beats:
         end = await source.log.last_sequence() if last is None else last
         with shown("verifying", 1, end) as progress:
             outcome = await verify(source.log, beats, first=first, last=end, progress=progress)
@@ -151,6 +233,85 @@ async def _verify(opener: Opener, location: Location, first: int, last: int | No
         raise typer.Exit(1)
     if outcome.obstacle is not None:
         raise typer.Exit(CannotVerify.exit_code)
+
+
+async def _export(opener: Opener, location: Location, file: Path) -> None:
+    from replay.export import export
+    from replay.progress import shown
+
+    async with opener(location) as source:
+        with shown("exporting", 1, await source.log.last_sequence()) as progress:
+            exported = await export(source, file, progress=progress)
+    print(f"{file}: {exported.events} events and {exported.heartbeats} heartbeats")
+    if exported.missing:
+        print(f"{exported.missing} events are missing in the log itself: 'resurgam check' says which")
+
+
+def _check(
+    opener: Opener,
+    location: Location,
+    archive: Path | None,
+    *,
+    first: int,
+    follow: bool,
+    at_rest: bool,
+    as_json: bool,
+) -> None:
+    checks: list[Check] = []
+
+    def report(violation: "Violation") -> None:
+        if as_json:
+            fields = ("invariant", "sequence", "entity", "sentence")
+            print(msgspec.json.encode({name: getattr(violation, name) for name in fields}).decode(), flush=True)
+        else:
+            print(f"{violation}\n    {_story_command(violation, location, archive)}", flush=True)
+
+    async def work() -> None:
+        from replay.check import Check
+        from replay.progress import shown
+
+        async with _opener(opener, location, archive, follow=follow)() as source, source.beats as beats:
+            checks.append(Check(source.log, beats, report, first=first))
+            with shown("checking", 1, await source.log.last_sequence()) as progress:
+                await checks[0].run(at_rest=at_rest, progress=progress)
+            if follow:
+                await checks[0].follow()
+
+    try:
+        asyncio.run(work())
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+    for check in checks:
+        print(_summary(check, as_json=as_json))
+        for line in () if as_json else check.advice():
+            print(line)
+        if check.found:
+            raise typer.Exit(1)
+
+
+def _summary(check: "Check", *, as_json: bool) -> str:
+    if not as_json:
+        return check.summary()
+    checker = check.checker
+    fields = ("events", "decisions", "batches", "heartbeats", "unjudged", "unreproduced")
+    return msgspec.json.encode({"violations": check.found} | {name: getattr(checker, name) for name in fields}).decode()
+
+
+def _story_command(violation: "Violation", location: Location, archive: Path | None) -> str:
+    """What to type to see the story behind a violation."""
+    import shlex
+
+    words = ["resurgam", "replay", "story", violation.entity or f"--sequence={violation.sequence}"]
+    if archive is not None:
+        words += ["--log", str(archive)]
+    elif location.nats_url is not None:
+        words += ["--nats-url", location.nats_url]
+    if archive is None and location.namespace is not None:
+        words += ["--namespace", location.namespace]
+    if archive is None and location.state_dir != STATE_DIR:
+        words += ["--state-dir", str(location.state_dir)]
+    return shlex.join(words)
 
 
 def main() -> None:

@@ -4,11 +4,10 @@ from collections import deque
 from types import TracebackType
 from typing import Protocol, Self
 
-import msgspec
-
 from events.bus import Bus
-from events.errors import Unacknowledged
+from events.errors import PositionLost, Unacknowledged
 from events.heartbeats import HeartbeatReader
+from events.stored import stream_extent
 from events.streams import Streams
 from events.worker import RecordedHeartbeat
 
@@ -68,15 +67,6 @@ class Wanted(Protocol):
     def __call__(self, beat: RecordedHeartbeat, /) -> bool: ...
 
 
-class _State(msgspec.Struct):
-    first_seq: int = 0
-    last_seq: int = 0
-
-
-class _Info(msgspec.Struct):
-    state: _State
-
-
 class StreamBeats:
     """Keeps `Beats` over the stream HEARTBEATS. Use as an asynchronous context manager."""
 
@@ -90,9 +80,8 @@ class StreamBeats:
         """The newest when reading began; nothing behind it is read."""
 
     async def __aenter__(self) -> Self:
-        answer = await self._bus.api(f"STREAM.INFO.{self._streams.heartbeats}")
-        state = msgspec.json.decode(answer, type=_Info).state
-        self.first, self.last = max(state.first_seq, 1), state.last_seq
+        extent = await stream_extent(self._bus, self._streams.heartbeats)
+        self.first, self.last = max(extent.first_seq, 1), extent.last_seq
         self._reader = await HeartbeatReader.start(self._bus, self._streams)
         return self
 
@@ -115,13 +104,21 @@ class StreamBeats:
         return taken
 
     async def _filled(self) -> bool:
-        """Whether another heartbeat is at hand; reads on when there is none."""
+        """Whether another heartbeat is at hand; reads on when there is none.
+
+        Raises:
+            PositionLost: the broker has lost heartbeats that were read here.
+            Unacknowledged: there are more, and they do not come.
+        """
         assert self._reader is not None, "not entered"
         if self._left:
             return True
         if self._reader.sequence >= self.last:
             return False
-        self._left.extend(await self._reader.next(SILENCE_S_MAX))
+        batch = await self._reader.next(SILENCE_S_MAX)
+        if self._reader.lost() is not None:
+            raise PositionLost("the broker has lost heartbeats that had been read already; begin again")
+        self._left.extend(batch)
         if not self._left and not self._reader.caught_up:
             raise Unacknowledged(f"the heartbeats have sent nothing for {SILENCE_S_MAX:g} s")
         return bool(self._left)

@@ -14,9 +14,10 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.log import EventLog
 from events.worker import RecordedHeartbeat
-from recovery.core import RULES_VERSION, Decision, decide, evolve, observe
+from recovery.core import RULES_VERSION, Decision, decide, evolve, forget_beats, observe
 from recovery.lifecycle import LIVE
 from recovery.state import State
+from replay.beat_fold import BeatFold
 from replay.beats import Beats
 from replay.reading import Progress, stretch
 
@@ -37,7 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Compared and equal."""
     decisions: int
     skipped: int
-    """Batches that depend on heartbeats that have expired."""
+    """Batches that depend on heartbeats that are gone: they have expired, or the broker has lost them."""
     difference: Difference | None = None
     obstacle: str | None = None
     """Why the whole stretch could not be verified."""
@@ -64,6 +65,8 @@ class Verifier:
         self.batches = 0
         self.decisions = 0
         self.skipped = 0
+        self.lost = 0
+        """Of those skipped, the ones that rest on heartbeats that the broker has lost, or whose order is not known."""
         self.verifiable_from = 0
         """The sequence behind the last batch skipped."""
         self.difference: Difference | None = None
@@ -71,6 +74,9 @@ class Verifier:
         self._beats = beats
         self._first = first
         self._state = State()
+        self._fold = BeatFold(
+            lambda recorded: observe(self._state, recorded), lambda: forget_beats(self._state, through=0)
+        )
         self._unfolded: deque[Recorded] = deque()
         self._batch: list[Recorded] = []
         self._first_beat_at: float | None = None
@@ -97,7 +103,7 @@ class Verifier:
             await self._compare(batch, provenance)
 
     async def _compare(self, batch: list[Recorded], provenance: Provenance) -> None:
-        await self._fold_to(provenance)
+        same_beats = await self._fold_to(provenance)
         sequence = batch[0].sequence
         if sequence < self._first:
             return
@@ -119,6 +125,10 @@ class Verifier:
         if provenance.as_of_heartbeats < self._beats.first - 1:
             self._skip(batch)
             return
+        if not same_beats:
+            self.lost += 1
+            self._skip(batch)
+            return
         expected = decide(self._state, seconds(provenance.decided_at))
         found = _difference(expected, batch)
         if found is not None and self._expired_beats_matter():
@@ -129,12 +139,15 @@ class Verifier:
             self.batches += 1
             self.decisions += len(batch)
 
-    async def _fold_to(self, provenance: Provenance) -> None:
+    async def _fold_to(self, provenance: Provenance) -> bool:
+        """Whether the heartbeats are those that the leader had read."""
         while self._unfolded and self._unfolded[0].sequence <= provenance.as_of_events:
             evolve(self._state, self._unfolded.popleft())
-        for beat in await self._beats.through(provenance.as_of_heartbeats):
+        as_of, at = provenance.as_of_heartbeats, provenance.as_of_heartbeats_at
+        for beat in await self._beats.through(as_of):
             self._note(beat)
-            observe(self._state, beat)
+            self._fold.push(beat)
+        return self._fold.stand_at(as_of, at if as_of >= self._beats.first else None)
 
     def _note(self, beat: RecordedHeartbeat) -> None:
         if self._first_beat_at is None:
@@ -142,7 +155,7 @@ class Verifier:
 
     def _expired_beats_matter(self) -> bool:
         """Whether some live worker's last heartbeat may be among those that have expired."""
-        if self._beats.first <= 1:
+        if self._beats.first - 1 <= self._state.loss.through:
             return False
         since = float("inf") if self._first_beat_at is None else self._first_beat_at
         return any(
@@ -175,10 +188,7 @@ async def verify(
             break
     obstacle = verifier.obstacle
     if obstacle is None and verifier.skipped:
-        obstacle = (
-            f"{verifier.skipped} batches rest on heartbeats before {beats.first}, which have expired; "
-            f"--from {verifier.verifiable_from} leaves them out"
-        )
+        obstacle = f"{_skipped(verifier, beats)}; --from {verifier.verifiable_from} leaves them out"
     return Outcome(
         first=first,
         last=end,
@@ -188,6 +198,16 @@ async def verify(
         difference=verifier.difference,
         obstacle=obstacle,
     )
+
+
+def _skipped(verifier: Verifier, beats: Beats) -> str:
+    expired = verifier.skipped - verifier.lost
+    reasons = []
+    if expired:
+        reasons.append(f"{expired} batches rest on heartbeats before {beats.first}, which have expired")
+    if verifier.lost:
+        reasons.append(f"{verifier.lost} batches rest on heartbeats that the broker has lost")
+    return " and ".join(reasons)
 
 
 def _difference(expected: list[Decision], batch: list[Recorded]) -> Difference | None:

@@ -1,0 +1,72 @@
+"""One decision before its judges: what the leader knew when it made it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from events.envelope import Recorded
+from events.worker import RecordedHeartbeat
+from replay.invariants.world import Worker, World
+
+Blame = Callable[[str, int, str, str], None]
+"""Takes an invariant, a sequence, an entity and a sentence."""
+
+
+class Heard(NamedTuple):
+    """What is known of a worker's heartbeats at the time of a decision. Not `known`: the stream does not tell."""
+
+    known: bool
+    beat: RecordedHeartbeat | None = None
+    """Of the present incarnation."""
+    newer: RecordedHeartbeat | None = None
+    """Of an incarnation whose registration had not been read yet."""
+    presumed: RecordedHeartbeat | None = None
+    """What stands in for those that are forgotten, when silence is judged."""
+
+    @property
+    def last(self) -> RecordedHeartbeat | None:
+        """Of the present incarnation, presumed or real."""
+        return self.beat or self.presumed
+
+
+class Case:
+    """`world` stands where the leader stood. One object serves decision after decision."""
+
+    def __init__(self, world: World, blame: Blame) -> None:
+        self.world = world
+        self.batch = 0
+        self.now = 0.0
+        """When it was decided."""
+        self.beats_known = False
+        """Heartbeats are given, and folded exactly as far as the leader had."""
+        self.beats_since = 0.0
+        """No heartbeat from before this time is given; 0.0: all are."""
+        self._blame = blame
+        self._sequence = 0
+        self._entity = ""
+        self.synthetic: str | None = None
+
+    def open(self, recorded: Recorded, entity: str) -> None:
+        self._sequence, self._entity, self.synthetic = recorded.sequence, entity, recorded.synthetic
+
+    def blame(self, invariant: str, sentence: str) -> None:
+        self._blame(invariant, self._sequence, self._entity, sentence)
+
+    def require(self, truth: bool, invariant: str, sentence: str) -> None:  # noqa: FBT001 - reads as a sentence
+        if not truth:
+            self.blame(invariant, sentence)
+
+    def heard(self, one: Worker) -> Heard:
+        if not self.beats_known:
+            return Heard(known=False)
+        loss = self.world.loss
+        last = self.world.beats.get(one.worker_id)
+        if last is None or last.heartbeat is None or last.sequence <= loss.through:
+            if one.incarnation < loss.event_sequence:
+                return Heard(known=True, presumed=RecordedHeartbeat(loss.through, loss.at, None))
+            return Heard(known=one.registered_at >= self.beats_since)
+        incarnation = last.heartbeat.incarnation
+        if incarnation == one.incarnation:
+            return Heard(known=True, beat=last)
+        if incarnation > one.incarnation:
+            return Heard(known=True, newer=last)
+        return Heard(known=one.registered_at >= self.beats_since)

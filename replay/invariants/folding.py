@@ -1,0 +1,398 @@
+"""One recorded event after another into the world.
+
+What is stale, doubled or made by a stranger changes what the system promises that it changes, mostly nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from events import system, task, worker
+from events.base import Event
+from events.clock import seconds
+from events.envelope import Recorded
+from replay.invariants.world import LIVE, Attempt, Loss, Task, Worker, World, release
+
+_FROM: dict[type[Event], frozenset[str]] = {
+    worker.WorkerSuspected: frozenset({"alive"}),
+    worker.WorkerSuspicionRefuted: frozenset({"suspect"}),
+    worker.WorkerDraining: frozenset({"alive", "suspect"}),
+    worker.WorkerStopped: frozenset({"alive", "suspect", "draining", "exited", "failed", "permanent"}),
+    worker.WorkerExited: frozenset({"alive", "suspect", "draining", "permanent"}),
+    worker.WorkerVanished: LIVE,
+    worker.WorkerDisconnected: frozenset({"alive"}),
+    worker.WorkerFailed: frozenset({"alive", "suspect", "draining", "exited"}),
+    worker.WorkerPermanentlyFailed: frozenset({"failed"}),
+    worker.WorkerReadmitted: frozenset({"permanent"}),
+}
+"""In which statuses an event about a worker means anything."""
+
+_ENDS: dict[str, tuple[type[Event], ...]] = {
+    "scheduled": (worker.WorkerRecoverySuperseded,),
+    "started": (worker.WorkerRecoverySuperseded, worker.WorkerRecoveryFailed),
+    "probed": (worker.WorkerRecoverySuperseded, worker.WorkerRecoveryFailed, worker.WorkerRecoverySucceeded),
+}
+"""How an attempt may end at each stage."""
+
+
+def apply(world: World, recorded: Recorded) -> None:
+    world.sequence = recorded.sequence
+    envelope = recorded.envelope
+    if envelope is None:
+        world.parked.add(recorded.sequence)
+        return
+    event = envelope.event
+    fold = _FOLDS.get(type(event))
+    if fold is not None:
+        fold(world, recorded, event)
+
+
+# Tasks
+
+
+def _submitted(world: World, recorded: Recorded, event: task.TaskSubmitted) -> None:
+    if event.task_id not in world.tasks:
+        world.tasks[event.task_id] = Task(event, recorded.sequence)
+        world.counts["queued"] += 1
+        world.submitted += 1
+
+
+def _assigned(world: World, _: Recorded, event: task.TaskAssigned) -> None:
+    one = world.tasks.get(event.task_id)
+    holder = world.workers.get(event.worker_id)
+    if one is None or one.status != "queued" or event.attempt <= one.attempt:
+        return
+    if holder is None or event.incarnation > holder.incarnation:
+        return
+    world.move(one, "assigned")
+    one.attempt, one.worker_id, one.incarnation = event.attempt, event.worker_id, event.incarnation
+    one.revoked = one.began = False
+    if not world.is_orphaned(one):
+        holder.held += 1
+        one.epoch = holder.epoch
+
+
+def _spoken(
+    world: World, event: task.TaskStarted | task.TaskAttemptFinished | task.TaskReturned, *statuses: str
+) -> Task | None:
+    """The task of which a worker may speak: the present attempt, by the incarnation that has it."""
+    one = world.tasks.get(event.task_id)
+    if one is None or one.status not in statuses or one.attempt != event.attempt:
+        return None
+    if one.worker_id != event.worker_id or one.incarnation != event.incarnation or world.is_orphaned(one):
+        return None
+    return one
+
+
+def _started(world: World, _: Recorded, event: task.TaskStarted) -> None:
+    one = _spoken(world, event, "assigned")
+    if one is not None:
+        world.move(one, "running")
+        one.began = True
+
+
+def _finished(world: World, recorded: Recorded, event: task.TaskAttemptFinished) -> None:
+    one = _spoken(world, event, "assigned", "running")
+    if one is not None:
+        world.let_go(one)
+        world.move(one, "finished")
+        one.result, one.result_sequence = event, recorded.sequence
+
+
+def _returned(world: World, _: Recorded, event: task.TaskReturned) -> None:
+    one = _spoken(world, event, "assigned", "running")
+    if one is not None:
+        world.let_go(one)
+        world.move(one, "returned")
+
+
+def _requeued(world: World, _: Recorded, event: task.TaskRequeued) -> None:
+    one = world.tasks.get(event.task_id)
+    if one is None or one.status in ("queued", "final") or event.attempt != one.attempt:
+        return
+    world.let_go(one)
+    world.move(one, "queued")
+    one.infrastructure_used += event.budget == "infrastructure"
+    one.verdict_used += event.budget == "verdict"
+    one.result, one.result_sequence = None, 0
+
+
+def _completed(world: World, _: Recorded, event: task.TaskCompleted) -> None:
+    one = world.tasks.get(event.task_id)
+    if one is not None and one.status != "final":
+        world.let_go(one)
+        world.move(one, "final")
+
+
+def _revoked(world: World, _: Recorded, event: task.TaskRevoked) -> None:
+    one = world.tasks.get(event.task_id)
+    if one is not None and event.attempt == one.attempt and one.status in ("assigned", "running"):
+        one.revoked = True
+
+
+def _cancelled(world: World, _: Recorded, event: task.TaskCancelRequested) -> None:
+    one = world.tasks.get(event.task_id)
+    if one is not None and one.status != "final":
+        one.cancelled = True
+
+
+# Workers
+
+
+def _registered(world: World, recorded: Recorded, event: worker.WorkerRegistered) -> None:
+    one = world.workers.get(event.worker_id)
+    if one is None:
+        one = world.workers[event.worker_id] = Worker(event.worker_id)
+    if one.attempt is not None:
+        if one.attempt.status == "probed":
+            one.attempt.status = "started"
+        one.attempt.answered = False
+    world.turn(one, "permanent" if one.status == "permanent" else "alive")
+    release(one)
+    one.incarnation = recorded.sequence
+    one.disconnected_sequence = 0
+    one.slots, one.labels, one.registered_at = event.slots, event.labels, recorded.time
+
+
+def _meant(world: World, kind: type[Event], worker_id: str, incarnation: int | None) -> Worker | None:
+    one = world.workers.get(worker_id)
+    if one is None or one.status not in _FROM[kind] or incarnation not in (None, one.incarnation):
+        return None
+    return one
+
+
+def _suspected(world: World, _: Recorded, event: worker.WorkerSuspected) -> None:
+    one = _meant(world, worker.WorkerSuspected, event.worker_id, event.incarnation)
+    if one is not None:
+        world.turn(one, "suspect")
+        one.suspected_beat = event.evidence.heartbeat_sequence
+        one.disconnected_sequence = 0
+
+
+def _refuted(world: World, _: Recorded, event: worker.WorkerSuspicionRefuted) -> None:
+    one = _meant(world, worker.WorkerSuspicionRefuted, event.worker_id, event.incarnation)
+    if one is not None:
+        world.turn(one, "alive")
+
+
+def _draining(world: World, _: Recorded, event: worker.WorkerDraining) -> None:
+    one = _meant(world, worker.WorkerDraining, event.worker_id, event.incarnation)
+    if one is not None:
+        world.turn(one, "draining")
+
+
+def _end(world: World, one: Worker, status: str) -> None:
+    if one.status == "permanent":
+        # It stays excluded. Re-admitted, it has to be brought back.
+        one.failed_incarnation = one.incarnation
+    else:
+        world.turn(one, status)
+
+
+def _stopped(world: World, _: Recorded, event: worker.WorkerStopped) -> None:
+    one = _meant(world, worker.WorkerStopped, event.worker_id, event.incarnation)
+    if one is not None:
+        _end(world, one, "stopped")
+
+
+def _exited(world: World, recorded: Recorded, event: worker.WorkerExited) -> None:
+    if event.incarnation == 0:
+        one = world.workers.get(event.worker_id)
+        # An agent that died before it could register: the end of the attempt that had started it.
+        if one is not None and one.status not in LIVE and one.attempt is not None and one.attempt.status == "started":
+            one.attempt.spoiled = True
+        return
+    one = _meant(world, worker.WorkerExited, event.worker_id, event.incarnation)
+    if one is not None:
+        one.exit_sequence = recorded.sequence
+        _end(world, one, "exited")
+
+
+def _vanished(world: World, recorded: Recorded, event: worker.WorkerVanished) -> None:
+    one = _meant(world, worker.WorkerVanished, event.worker_id, event.incarnation)
+    if one is not None:
+        one.exit_sequence = recorded.sequence
+        _end(world, one, "exited")
+
+
+def _disconnected(world: World, recorded: Recorded, event: worker.WorkerDisconnected) -> None:
+    one = _meant(world, worker.WorkerDisconnected, event.worker_id, event.incarnation)
+    if one is not None:
+        one.disconnected_sequence, one.disconnected_beat = recorded.sequence, event.heartbeat_sequence
+
+
+def _failed(world: World, recorded: Recorded, event: worker.WorkerFailed) -> None:
+    one = _meant(world, worker.WorkerFailed, event.worker_id, event.incarnation)
+    if one is None:
+        return
+    if one.recovered_at and recorded.time - one.recovered_at >= world.policy.attempts_reset_after:
+        one.failures, one.ends = [], []
+    one.recovered_at = 0.0
+    if one.attempt is not None and one.attempt.status != "scheduled":
+        one.attempt.spoiled = True
+    world.turn(one, "failed")
+    one.failed_incarnation = one.incarnation
+    one.synthetic = recorded.synthetic
+
+
+def _permanently_failed(world: World, _: Recorded, event: worker.WorkerPermanentlyFailed) -> None:
+    one = _meant(world, worker.WorkerPermanentlyFailed, event.worker_id, None)
+    if one is not None:
+        world.turn(one, "permanent")
+
+
+def _readmitted(world: World, _: Recorded, event: worker.WorkerReadmitted) -> None:
+    one = _meant(world, worker.WorkerReadmitted, event.worker_id, None)
+    if one is not None:
+        one.failures, one.ends = [], []
+        world.turn(one, "alive" if one.incarnation > one.failed_incarnation else "failed")
+
+
+def _scheduled(world: World, _: Recorded, event: worker.WorkerRecoveryScheduled) -> None:
+    one = world.workers.get(event.worker_id)
+    if one is not None and one.attempt is None and event.incarnation == one.failed_incarnation:
+        one.attempt = Attempt(event.attempt, event.incarnation, seconds(event.not_before))
+
+
+def _open_attempt(world: World, worker_id: str, number: int) -> Attempt | None:
+    one = world.workers.get(worker_id)
+    attempt = None if one is None else one.attempt
+    return attempt if attempt is not None and attempt.number == number else None
+
+
+def _attempt_started(world: World, _: Recorded, event: worker.WorkerRecoveryStarted) -> None:
+    attempt = _open_attempt(world, event.worker_id, event.attempt)
+    if attempt is not None and attempt.status == "scheduled":
+        attempt.status, attempt.incarnation, attempt.deadline = "started", event.incarnation, seconds(event.deadline)
+
+
+def _probed(world: World, recorded: Recorded, event: worker.WorkerRecoveryProbed) -> None:
+    attempt = _open_attempt(world, event.worker_id, event.attempt)
+    if attempt is not None and attempt.status == "started":
+        attempt.status = "probed"
+        attempt.asked = recorded.envelope is not None and recorded.envelope.decision is not None
+        attempt.deadline = max(attempt.deadline, recorded.time + world.policy.failed_after)
+
+
+def _answered(world: World, _: Recorded, event: worker.WorkerProbeAnswered) -> None:
+    attempt = _open_attempt(world, event.worker_id, event.attempt)
+    if attempt is not None and attempt.status == "probed":
+        attempt.answered |= world.workers[event.worker_id].incarnation == event.incarnation
+
+
+def _attempt_ended(
+    world: World,
+    recorded: Recorded,
+    event: worker.WorkerRecoverySucceeded | worker.WorkerRecoveryFailed | worker.WorkerRecoverySuperseded,
+) -> None:
+    attempt = _open_attempt(world, event.worker_id, event.attempt)
+    if attempt is None or type(event) not in _ENDS[attempt.status]:
+        return
+    one = world.workers[event.worker_id]
+    one.attempt = None
+    horizon = recorded.time - world.policy.recovery_attempts_window
+    one.failures = [at for at in one.failures if at > horizon]
+    one.ends = [at for at in one.ends if at > horizon]
+    if isinstance(event, worker.WorkerRecoverySuperseded):
+        return
+    one.ends.append(recorded.time)
+    if isinstance(event, worker.WorkerRecoverySucceeded):
+        one.recovered_at = recorded.time
+        one.synthetic = None
+    else:
+        one.failures.append(recorded.time)
+
+
+# The system
+
+
+def _watched_anew(world: World, recorded: Recorded, event: system.LeaderElected | system.PolicyChanged) -> None:
+    # Nobody watched, or workers beat by other rules: silence counts from here on.
+    world.watched_since = recorded.time
+    if isinstance(event, system.PolicyChanged):
+        world.policy = event.policy
+    else:
+        world.watched_beat = 0
+
+
+def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -> None:
+    """Everybody is as good as heard now; nothing that is over lies ahead; who is being brought back has time left."""
+    now, policy = recorded.time, world.policy
+    world.watched_since = now
+    world.watched_beat = max(world.watched_beat, event.heartbeats_sequence)
+    if event.reason == "heartbeats_lost":
+        # Their sequences have begun again.
+        world.watched_beat = event.heartbeats_sequence
+        world.loss = Loss(event.heartbeats_sequence, recorded.sequence, now)
+    for one in world.workers.values():
+        if event.reason == "heartbeats_lost" and one.status == "suspect":
+            one.suspected_beat = event.heartbeats_sequence
+        one.registered_at = min(one.registered_at, now)
+        one.recovered_at = min(one.recovered_at, now)
+        one.failures = [min(at, now) for at in one.failures]
+        one.ends = [min(at, now) for at in one.ends]
+        attempt = one.attempt
+        if attempt is not None and attempt.status == "scheduled":
+            attempt.not_before = min(attempt.not_before, now + policy.recovery_interval)
+        elif attempt is not None:
+            latest = now + max(policy.recovery_attempt_timeout, policy.failed_after)
+            attempt.deadline = min(max(attempt.deadline, now + policy.failed_after), latest)
+
+
+def _run_cancelled(world: World, recorded: Recorded, event: system.RunCancelRequested) -> None:
+    world.cancelled_runs[event.run_id] = recorded.sequence
+
+
+def _status_changed(world: World, _: Recorded, event: system.SystemStatusChanged) -> None:
+    world.status = event.status
+
+
+def _incident_opened(world: World, _: Recorded, event: system.SystemRecoveryStarted) -> None:
+    world.incidents.setdefault(event.incident_kind, event.incident_id)
+
+
+def _incident_closed(world: World, _: Recorded, event: system.SystemRecoveryCompleted) -> None:
+    if world.incidents.get(event.incident_kind) == event.incident_id:
+        del world.incidents[event.incident_kind]
+
+
+def _parked(world: World, _: Recorded, event: system.EventParked) -> None:
+    world.parked.discard(event.sequence)
+
+
+_FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
+    task.TaskSubmitted: _submitted,
+    task.TaskAssigned: _assigned,
+    task.TaskStarted: _started,
+    task.TaskAttemptFinished: _finished,
+    task.TaskReturned: _returned,
+    task.TaskRequeued: _requeued,
+    task.TaskCompleted: _completed,
+    task.TaskRevoked: _revoked,
+    task.TaskCancelRequested: _cancelled,
+    worker.WorkerRegistered: _registered,
+    worker.WorkerSuspected: _suspected,
+    worker.WorkerSuspicionRefuted: _refuted,
+    worker.WorkerDraining: _draining,
+    worker.WorkerStopped: _stopped,
+    worker.WorkerExited: _exited,
+    worker.WorkerVanished: _vanished,
+    worker.WorkerDisconnected: _disconnected,
+    worker.WorkerFailed: _failed,
+    worker.WorkerPermanentlyFailed: _permanently_failed,
+    worker.WorkerReadmitted: _readmitted,
+    worker.WorkerRecoveryScheduled: _scheduled,
+    worker.WorkerRecoveryStarted: _attempt_started,
+    worker.WorkerRecoveryProbed: _probed,
+    worker.WorkerProbeAnswered: _answered,
+    worker.WorkerRecoverySucceeded: _attempt_ended,
+    worker.WorkerRecoveryFailed: _attempt_ended,
+    worker.WorkerRecoverySuperseded: _attempt_ended,
+    system.LeaderElected: _watched_anew,
+    system.PolicyChanged: _watched_anew,
+    system.DetectorDegraded: _doubted,
+    system.RunCancelRequested: _run_cancelled,
+    system.SystemStatusChanged: _status_changed,
+    system.SystemRecoveryStarted: _incident_opened,
+    system.SystemRecoveryCompleted: _incident_closed,
+    system.EventParked: _parked,
+}

@@ -1,0 +1,238 @@
+"""Judging what was decided about tasks."""
+
+from events.task import Outcome, TaskAssigned, TaskCompleted, TaskRequeued, TaskRevoked, Verdict
+from replay.invariants.case import Case
+from replay.invariants.world import Task
+
+VERDICTS: dict[Outcome, Verdict] = {
+    "passed": "passed",
+    "xfailed": "passed",
+    "xpassed": "passed",
+    "skipped": "skipped",
+    "failed": "failed",
+    "error": "failed",
+    "crashed": "crashed",
+    "timed_out": "timed_out",
+    "cancelled": "cancelled",
+    "fenced": "crashed",
+}
+"""The verdict that each outcome may lead to."""
+
+GOOD = frozenset({"passed", "xfailed", "xpassed", "skipped"})
+PAID_BY_NOBODY = frozenset({"worker_draining"})
+PAID_BY_INFRASTRUCTURE = frozenset({"worker_failed", "fenced", "lost"})
+OUTCOMES_OF = {
+    "fenced": frozenset({"fenced"}),
+    "worker_draining": frozenset({"cancelled"}),
+    "verdict_retry": frozenset({"failed", "error", "timed_out"}),
+    "crash_retry": frozenset({"crashed"}),
+}
+"""What an attempt must have reported to be put back for each reason."""
+
+
+def _task(case: Case, task_id: str, invariant: str) -> Task | None:
+    one = case.world.tasks.get(task_id)
+    if one is None:
+        case.blame(invariant, "nobody has submitted this task")
+        return None
+    if one.batch == case.batch:
+        case.blame("decided-once", "one batch decides twice about this task")
+    one.batch = case.batch
+    return one
+
+
+def judge_assigned(case: Case, event: TaskAssigned) -> None:
+    one = _task(case, event.task_id, "placement")
+    if one is None:
+        return
+    if one.status == "final":
+        case.blame("one-verdict", "it has its verdict and is handed out again")
+    elif one.status != "queued":
+        case.blame("one-live-attempt", f"attempt {one.attempt} is {one.status} at {one.worker_id} still")
+    if event.attempt != one.attempt + 1:
+        case.blame("one-live-attempt", f"attempt {event.attempt} follows attempt {one.attempt}")
+    if case.world.is_cancelled(one):
+        case.blame("cancel-honoured", "it was cancelled and is handed out")
+    _judge_recipient(case, event, one)
+
+
+def _judge_recipient(case: Case, event: TaskAssigned, one: Task) -> None:
+    to = case.world.workers.get(event.worker_id)
+    if to is None:
+        case.blame("assigned-to-alive", f"{event.worker_id} has never registered")
+        return
+    policy = case.world.policy
+    if to.status != "alive":
+        case.blame("assigned-to-alive", f"{to.worker_id} is {to.status}")
+    elif to.attempt is not None:
+        case.blame("assigned-to-alive", f"{to.worker_id} is not recovered yet: attempt {to.attempt.number} is open")
+    if event.incarnation != to.incarnation:
+        case.blame("assigned-to-alive", f"{to.worker_id} is incarnation {to.incarnation}, not {event.incarnation}")
+    heard = case.heard(to)
+    if heard.known:
+        last = to.registered_at if heard.beat is None else heard.beat.time
+        if last < case.now - policy.suspect_after:
+            case.blame("assigned-to-alive", f"{to.worker_id} has been silent for {case.now - last:.1f} s")
+    submitted = one.submitted
+    for name, value in submitted.requires.items():
+        if to.labels.get(name) != value:
+            case.blame("placement", f"it requires {name}={value}, and {to.worker_id} has not that label")
+    if event.work != submitted.work or event.priority != submitted.priority or event.timeout_s != submitted.timeout_s:
+        case.blame("placement", "the order is not what was submitted")
+    if to.batch != case.batch:
+        to.batch, to.given = case.batch, 0
+    to.given += 1
+    room = to.slots * (1 + policy.tasks_ahead_max)
+    if to.held + to.given > room:
+        case.blame("placement", f"{to.worker_id} would hold {to.held + to.given} tasks: {room} are its most")
+
+
+def judge_revoked(case: Case, event: TaskRevoked) -> None:
+    one = _task(case, event.task_id, "cancel-honoured")
+    if one is None:
+        return
+    if not case.world.is_cancelled(one):
+        case.blame("cancel-honoured", "it is taken back from its worker, and nobody has cancelled it")
+    if one.revoked:
+        case.blame("decided-once", f"attempt {one.attempt} has been revoked before")
+    if one.status not in ("assigned", "running") or _other_attempt(one, event):
+        case.blame("one-live-attempt", f"{event.worker_id} is told to stop attempt {event.attempt}, and {_where(one)}")
+
+
+def judge_requeued(case: Case, event: TaskRequeued) -> None:
+    one = _task(case, event.task_id, "requeued-once")
+    if one is None:
+        return
+    if one.status == "final":
+        case.blame("one-verdict", "it has its verdict and is put back")
+        return
+    if one.status == "queued" or event.attempt != one.attempt or event.worker_id != one.worker_id:
+        case.blame("requeued-once", f"attempt {event.attempt} at {event.worker_id} is put back, and {_where(one)}")
+        return
+    if case.world.is_cancelled(one):
+        case.blame("cancel-honoured", "it was cancelled and is put back into the queue")
+    _judge_reason(case, event, one)
+    _judge_budget(case, event, one)
+
+
+def _judge_reason(case: Case, event: TaskRequeued, one: Task) -> None:
+    if one.status in ("assigned", "running"):
+        if not case.world.is_orphaned(one):
+            case.blame(
+                "one-live-attempt", f"attempt {one.attempt} is taken away, and {one.worker_id} has it and is not over"
+            )
+        elif not case.world.policy.auto_recovery:
+            case.blame("operator-obeyed", "automatic recovery is off, and a task is put back")
+        return
+    if event.reason == "worker_failed":
+        case.blame("requeued-once", "its worker had spoken: the attempt did not end by the worker's failure")
+        return
+    said = one.result
+    if said is None:
+        case.require(event.reason == "worker_draining", "requeued-once", f"it was handed back, not {event.reason}")
+    elif said.outcome not in OUTCOMES_OF.get(event.reason, frozenset()):
+        case.blame("requeued-once", f"it is put back as {event.reason}, and its attempt ended as {said.outcome}")
+
+
+def _judge_budget(case: Case, event: TaskRequeued, one: Task) -> None:
+    policy, submitted = case.world.policy, one.submitted
+    if event.budget == "infrastructure":
+        allowed = _own(submitted.infrastructure_retries, policy.infrastructure_retries)
+        used = one.infrastructure_used
+        case.require(one.began, "budgets", "it pays for the end of a worker before it had started")
+        case.require(event.reason in PAID_BY_INFRASTRUCTURE, "budgets", f"infrastructure pays for {event.reason}")
+    elif event.budget == "verdict":
+        allowed = _own(submitted.verdict_retries, policy.verdict_retries)
+        used = one.verdict_used
+        case.require(
+            event.reason not in PAID_BY_INFRASTRUCTURE | PAID_BY_NOBODY,
+            "budgets",
+            f"a verdict retry pays for {event.reason}",
+        )
+    else:
+        free = event.reason in PAID_BY_NOBODY or not one.began
+        case.require(free, "budgets", f"nobody pays for {event.reason} of an attempt that had started")
+        return
+    case.require(used < allowed, "budgets", f"{event.budget} retry {used + 1} of {allowed}")
+
+
+def judge_completed(case: Case, event: TaskCompleted) -> None:
+    one = _task(case, event.task_id, "one-verdict")
+    if one is None:
+        return
+    if one.status == "final":
+        case.blame("one-verdict", "it has its verdict, and this is another")
+        return
+    if event.run_id != one.submitted.run_id:
+        case.blame("one-verdict", f"it belongs to run {one.submitted.run_id}, not {event.run_id}")
+    if event.attempt != one.attempt:
+        case.blame("current-result", f"attempt {event.attempt} decides it, and {_where(one)}")
+    if event.verdict == "cancelled" and not case.world.is_cancelled(one):
+        case.blame("cancel-honoured", "its verdict is cancelled, and nobody has cancelled it")
+    if one.status in ("assigned", "running") and not case.world.is_orphaned(one):
+        case.blame("one-live-attempt", f"it gets a verdict while {one.worker_id} has it")
+    if one.result is None:
+        _judge_without_result(case, event, one)
+    else:
+        _judge_result(case, event, one)
+
+
+def _judge_result(case: Case, event: TaskCompleted, one: Task) -> None:
+    said = one.result
+    assert said is not None
+    if event.result_sequence != one.result_sequence or event.outcome != said.outcome:
+        case.blame(
+            "current-result",
+            f"it rests on {event.outcome or 'nothing'} at {event.result_sequence}, and the present attempt reported "
+            f"{said.outcome} at {one.result_sequence}",
+        )
+        return
+    if event.verdict == "quarantined":
+        return
+    if event.verdict != VERDICTS[said.outcome] and not (event.verdict == "cancelled" and said.outcome == "fenced"):
+        case.blame("current-result", f"its verdict is {event.verdict}, and its attempt ended as {said.outcome}")
+    if case.world.is_cancelled(one) or said.outcome in GOOD or said.outcome == "cancelled":
+        return
+    if said.outcome == "fenced":
+        _judge_exhausted(case, one)
+        return
+    allowed = _own(one.submitted.verdict_retries, case.world.policy.verdict_retries)
+    case.require(
+        one.verdict_used >= allowed, "budgets", f"it is final after {one.verdict_used} of {allowed} verdict retries"
+    )
+
+
+def _judge_without_result(case: Case, event: TaskCompleted, one: Task) -> None:
+    if event.result_sequence or event.outcome is not None:
+        case.blame(
+            "current-result",
+            f"it rests on a result at {event.result_sequence}, and the present attempt has reported none",
+        )
+    elif event.verdict == "crashed":
+        if not one.began:
+            case.blame("budgets", "it is blamed for the end of its worker, and had not started")
+        elif not case.world.policy.auto_recovery:
+            case.blame("operator-obeyed", "automatic recovery is off, and a task is given up with its worker")
+        _judge_exhausted(case, one)
+    elif event.verdict not in ("cancelled", "quarantined"):
+        case.blame("current-result", f"its verdict is {event.verdict}, and no attempt has reported that")
+
+
+def _judge_exhausted(case: Case, one: Task) -> None:
+    allowed = _own(one.submitted.infrastructure_retries, case.world.policy.infrastructure_retries)
+    used = one.infrastructure_used
+    case.require(used >= allowed, "budgets", f"it is given up after {used} of {allowed} infrastructure retries")
+
+
+def _own(own: int | None, policy: int) -> int:
+    return policy if own is None else own
+
+
+def _other_attempt(one: Task, event: TaskRevoked) -> bool:
+    return (event.worker_id, event.incarnation, event.attempt) != (one.worker_id, one.incarnation, one.attempt)
+
+
+def _where(one: Task) -> str:
+    if one.attempt == 0:
+        return "it has had none yet"
+    return f"attempt {one.attempt} of {one.worker_id} is {one.status}"

@@ -1,0 +1,103 @@
+"""What is promised, by name, and what it looks like when a log breaks a promise."""
+
+from typing import NamedTuple
+
+
+class Invariant(NamedTuple):
+    promise: str
+    advice: str
+    """What to do about a violation."""
+
+
+_DEFECT = "A defect of the deciding program. Keep the log (`resurgam replay export`) and report it with this line."
+_WRITER = "Somebody else writes in a coordinator's name, or two systems share a namespace: look at the event's source."
+_BROKER = "The broker lost or altered what it had stored. Keep its store, and go back to an archive or a replica."
+
+INVARIANTS: dict[str, Invariant] = {
+    "no-gap": Invariant("Every sequence of the log is there, once and in order.", _BROKER),
+    "whole-batches": Invariant(
+        "A batch of decisions stands in the log whole and in one piece, or not at all.", _BROKER
+    ),
+    "one-leader": Invariant(
+        "Terms strictly increase; every decision is made by the leader elected last, who had seen its own election.",
+        _WRITER,
+    ),
+    "decided-once": Invariant(
+        "A decision is made on everything decided before it, and nothing is decided twice.", _DEFECT
+    ),
+    "reproduced": Invariant("Folding to what a leader had seen and deciding again gives what it recorded.", _DEFECT),
+    "one-verdict": Invariant("Every task gets exactly one verdict, and keeps it.", _DEFECT),
+    "conservation": Invariant(
+        "Tasks submitted = final + queued + assigned + running + reported and not yet judged, at every moment.", _DEFECT
+    ),
+    "assigned-to-alive": Invariant(
+        "Work goes only to the present incarnation of a worker that is alive, was heard lately, and is not under "
+        "suspicion, repair or an order to end.",
+        _DEFECT,
+    ),
+    "one-live-attempt": Invariant(
+        "A task is given to the next worker only when the one before has spoken or is over; attempts count 1, 2, 3.",
+        _DEFECT,
+    ),
+    "placement": Invariant(
+        "The order holds the work that was submitted, goes to a worker with the labels it requires, and fits its room.",
+        _DEFECT,
+    ),
+    "current-result": Invariant(
+        "A verdict rests on the word of the present attempt, and says what that said. Late words change nothing.",
+        _DEFECT,
+    ),
+    "requeued-once": Invariant("An attempt that ended without a verdict is put back once, for a true reason.", _DEFECT),
+    "cancel-honoured": Invariant(
+        "What was cancelled is not started again; nothing is stopped or cancelled that nobody cancelled.", _DEFECT
+    ),
+    "budgets": Invariant(
+        "No budget is overdrawn, none is called empty before it is; only attempts that had started pay, and the end "
+        "of a worker never costs a verdict retry.",
+        _DEFECT,
+    ),
+    "failed-on-evidence": Invariant(
+        "A worker is suspected, refuted and failed on evidence that the streams hold: its supervisor's or a witness's "
+        "report, a lost connection, a silence longer than the threshold, a probe not answered. Judgement is put off by "
+        "decision only when all live workers are silent.",
+        _DEFECT,
+    ),
+    "attempts-end": Invariant(
+        "One attempt at a time to bring a worker back, in the order scheduled, started, probed; each one ends.", _DEFECT
+    ),
+    "success-proven": Invariant(
+        "A worker counts as recovered only when a new incarnation has registered, beats and has answered.", _DEFECT
+    ),
+    "backoff": Invariant("Attempts wait as the policy says, and begin no earlier than they were scheduled.", _DEFECT),
+    "operator-obeyed": Invariant(
+        "With automatic recovery off nothing is repaired or taken away; a worker given up stays so until re-admitted.",
+        _DEFECT,
+    ),
+    "one-incident": Invariant("An incident of a kind is opened once, and closed by its own id.", _DEFECT),
+    "status-true": Invariant("The recorded status is what the numbers of workers give under the policy.", _DEFECT),
+    "synthetic-marked": Invariant(
+        "What is done about a worker carries the label of its failure if that was made up, and none otherwise.",
+        _DEFECT,
+    ),
+    "at-rest": Invariant(
+        "When all is over nobody is left half recovered, and what could not be understood has been reported.", _DEFECT
+    ),
+    "reported": Invariant("The running system has found no violation itself.", _DEFECT),
+}
+"""By short name, as `resurgam check` prints it. docs/invariants.md lists them for people."""
+
+
+class Violation(Exception):
+    """One promise, broken by the event at `sequence`. `entity` is a worker's, task's or incident's id, or empty."""
+
+    def __init__(self, invariant: str, sequence: int, entity: str, sentence: str) -> None:
+        assert invariant in INVARIANTS, invariant
+        super().__init__(invariant, sequence, entity, sentence)
+        self.invariant = invariant
+        self.sequence = sequence
+        self.entity = entity
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        about = f" ({self.entity})" if self.entity else ""
+        return f"{self.invariant} at {self.sequence}{about}: {self.sentence}"
