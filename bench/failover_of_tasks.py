@@ -1,7 +1,7 @@
 """How long a task is nobody's after its worker has failed: from the blow to its second start, on another worker.
 
 A coordinator and its workers as separate processes, with the default policy. Broker timestamps against the wall clock
-of the blow, on one machine. `.venv/bin/python bench/failover_of_tasks.py --kills 8 --stops 2 --silences 1`
+of the blow, on one machine. `.venv/bin/python bench/failover_of_tasks.py --kills 8 --stops 2 --losses 4 --silences 1`
 """
 
 import argparse
@@ -54,12 +54,29 @@ async def stop_worker(farm: Farm, name: str) -> None:
     agent.suspend()
 
 
+async def kill_worker(farm: Farm, name: str) -> None:
+    """Nobody is left who could report it."""
+    agent = await farm.agent(name)
+    farm.supervisor(name).suspend()
+    agent.kill()
+    farm.members[name].process.kill()
+
+
 KILL = Blow("SIGKILL of the agent", "median under 0.1 s", kill_agent, 10, comes_back=True)
 STOP = Blow("SIGSTOP of the agent", "under 3 s", stop_agent, 10, comes_back=True)
 SILENCE = Blow(
     "SIGSTOP of agent and supervisor",
     f"within {POLICY.failed_after + 1:g} s",
     stop_worker,
+    POLICY.failed_after + 15,
+    comes_back=False,
+)
+
+
+LOSS = Blow(
+    "SIGKILL of supervisor and agent",
+    f"within {POLICY.reconnect_grace + 0.2:g} s",
+    kill_worker,
     POLICY.failed_after + 15,
     comes_back=False,
 )
@@ -91,7 +108,10 @@ async def once(farm: Farm, blow: Blow, work: AnyWork, word: str) -> Figures:
         recovered = found.time - struck_at
     farm.shop.say_go(word)
     await farm.seen(TaskCompleted, after=after, task_id=task_id, verdict="passed")
-    if not blow.comes_back:
+    if blow is LOSS:
+        farm.launch_worker(first.worker_id)
+        await farm.registered(first.worker_id, second.sequence)
+    elif not blow.comes_back:
         # It wakes up, sees that it was given up, and begins anew.
         farm.supervisor(first.worker_id).resume()
         (await farm.agent(first.worker_id)).resume()
@@ -107,8 +127,8 @@ def print_figures(blow: Blow, what: str, figures: list[Figures]) -> None:
         show("  to WorkerRecoverySucceeded", [one.recovered for one in figures if one.recovered is not None])
 
 
-async def measure(kills: int, stops: int, silences: int) -> None:
-    blows = kills + stops + silences
+async def measure(kills: int, stops: int, losses: int, silences: int) -> None:
+    blows = kills + stops + losses + silences
     with folder() as place:
         async with Farm(place, POLICY) as farm:
             (farm.shop.folder / "test_waits.py").write_text(TESTS)
@@ -124,7 +144,8 @@ async def measure(kills: int, stops: int, silences: int) -> None:
                 await farm.registered(name, 0, 30)
             await asyncio.sleep(2)  # until all of them have their suite
             number = 0
-            for blow, count, pytest_too in ((KILL, kills, True), (STOP, stops, False), (SILENCE, silences, False)):
+            plan = ((KILL, kills, True), (STOP, stops, False), (LOSS, losses, False), (SILENCE, silences, False))
+            for blow, count, pytest_too in plan:
                 commands, tests = [], []
                 for turn in range(count):
                     number += 1
@@ -146,7 +167,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--stops", type=int, default=2)
+    parser.add_argument("--losses", type=int, default=4)
     parser.add_argument("--silences", type=int, default=1)
     arguments = parser.parse_args()
     with measuring("From a worker's failure to the second start of its task"):
-        run(measure(arguments.kills, arguments.stops, arguments.silences))
+        run(measure(arguments.kills, arguments.stops, arguments.losses, arguments.silences))

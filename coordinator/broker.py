@@ -3,6 +3,9 @@
 Its folder holds all that it has: `nats.conf` (written by us), `store/`, `lock`, its log and its pid. The port is chosen
 once, outside the range of ports that the system hands out for outgoing connections (a client that reconnects to such a
 port could be given that very port, and meet itself), and kept for every later start: workers find the broker again.
+
+Everybody who connects, without credentials, is a user of one account, `ACCOUNT`. The system account has no users: all
+that it gives away is the advisories about connections of that account that have ended, which `ACCOUNT` imports.
 """
 
 import asyncio
@@ -47,6 +50,21 @@ RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_S_MAX = 10.0
 RESTARTS_FORGOTTEN_AFTER_S = 60.0
 TETHER = Path(__file__).with_name("tether.py")
+
+ACCOUNT = "RESURGAM"
+SYSTEM_ACCOUNT = "SYS"
+DISCONNECTIONS = f"$SYS.ACCOUNT.{ACCOUNT}.DISCONNECT"
+"""Known to every user of the account under the same name."""
+ACCOUNTS: dict[str, Any] = {
+    SYSTEM_ACCOUNT: {"exports": [{"stream": DISCONNECTIONS, "accounts": [ACCOUNT]}]},
+    ACCOUNT: {
+        "jetstream": "enabled",
+        "users": [{"user": "anybody"}],
+        "imports": [{"stream": {"account": SYSTEM_ACCOUNT, "subject": DISCONNECTIONS}}],
+    },
+}
+GLOBAL_ACCOUNT = "$G"
+"""Where a server without accounts keeps the streams of everybody."""
 
 
 class EmbeddedBroker:
@@ -204,6 +222,7 @@ class EmbeddedBroker:
         for stale in (self.folder / "ports").iterdir():
             stale.unlink(missing_ok=True)
         configuration = self._write_configuration(port)
+        self._adopt_streams()
         command = [str(self._binary), "-c", str(configuration)]
         with (self.folder / "nats.err").open("ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
@@ -280,10 +299,19 @@ class EmbeddedBroker:
             "max_payload": PAYLOAD_BYTES_MAX,
             "write_deadline": "10s",
             "jetstream": jetstream,
+            "accounts": ACCOUNTS,
+            "system_account": SYSTEM_ACCOUNT,
+            "no_auth_user": "anybody",
         }
         path = self.folder / "nats.conf"
         path.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
+
+    def _adopt_streams(self) -> None:
+        """A store from before there were accounts becomes the account's: the server looks nowhere else for it."""
+        stores = self.folder / "store" / "jetstream"
+        if (stores / GLOBAL_ACCOUNT).is_dir() and not (stores / ACCOUNT).exists():
+            (stores / GLOBAL_ACCOUNT).rename(stores / ACCOUNT)
 
     def _read_configuration(self) -> dict[str, Any]:
         try:

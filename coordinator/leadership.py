@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import structlog
 
+from coordinator.conservation import ConservationWatch
+from coordinator.disconnections import DisconnectionWatch
 from events.bus import Bus
 from events.clock import utc
 from events.ending import ended
 from events.envelope import Draft, Envelope, Recorded
-from events.errors import Conflict, Unacknowledged
+from events.errors import Conflict, PositionLost, Unacknowledged
 from events.heartbeats import HeartbeatReader
 from events.host import host
 from events.identity import new_id
@@ -23,6 +25,7 @@ from events.jetstream import JetStreamLog
 from events.lease import Lease, LeaseHolder
 from events.log import Fence
 from events.policy import Policy, policy_hash
+from events.stored import stream_extent
 from events.streams import Streams
 from events.system import LeaderElected, PolicyChanged
 from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
@@ -30,6 +33,7 @@ from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
 log = structlog.get_logger(__name__)
 
 LEASE_TTL_S = 2
+PAUSE_S = 0.5
 COORDINATOR = "coordinator/"
 GONE = ("stopped", "permanent")
 
@@ -45,7 +49,8 @@ class LeadershipStatus(NamedTuple):
 
 
 class Leadership:
-    """Runs the recovery consumer of one coordinator, as leader or standby. `run` ends only by cancellation."""
+    """Runs the recovery consumer of one coordinator, as leader or standby. `run` ends by cancellation, or when the log
+    cannot be read any more."""
 
     def __init__(
         self, event_log: JetStreamLog, bus: Bus, streams: Streams, coordinator_id: str, policy: Policy
@@ -57,6 +62,7 @@ class Leadership:
         self._policy = policy
         self._source = f"{COORDINATOR}{coordinator_id}"
         self._consumer: RecoveryConsumer | None = None
+        self._listened = False
 
     def status(self) -> LeadershipStatus:
         consumer = self._consumer
@@ -68,6 +74,7 @@ class Leadership:
     def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
         """Hands on what the recovery consumer folds from now on: whoever shares its process need not read again."""
         assert self._consumer is not None, "it does not run yet"
+        self._listened = True
         self._consumer.listen(listener)
 
     def open_runs(self) -> list[str]:
@@ -79,18 +86,51 @@ class Leadership:
         return [(worker.worker_id, worker.incarnation) for worker in workers if worker.status not in GONE]
 
     async def run(self) -> None:
+        """
+        Raises:
+            PositionLost: the log has lost what was folded, and somebody listens who has drawn conclusions from it.
+            LogError: the log cannot be read any more.
+        """
+        heartbeats_after = 0
+        while True:
+            try:
+                await self._run(heartbeats_after)
+            except PositionLost as lost:
+                if self._listened:
+                    raise
+                log.warning("log_tail_lost", error=str(lost), consequence="the log is folded anew from its beginning")
+                heartbeats_after = await self._heartbeats_end()
+
+    async def _heartbeats_end(self) -> int:
+        """Where heartbeats begin that may be believed: incarnations are sequences of the log, and where its tail was
+        lost, older ones may name incarnations that are yet to come."""
+        while True:
+            try:
+                return (await stream_extent(self._bus, self._streams.heartbeats)).last_seq
+            except Unacknowledged as error:
+                log.info("heartbeats_not_answering", error=str(error))
+            await asyncio.sleep(PAUSE_S)
+
+    async def _run(self, heartbeats_after: int) -> None:
+        """With one fold, from its beginning to its end."""
         events = await self._log.reader()
-        heartbeats = await HeartbeatReader.start(self._bus, self._streams)
+        heartbeats = await HeartbeatReader.start(self._bus, self._streams, after=heartbeats_after)
         consumer = RecoveryConsumer(self._log, events, heartbeats, source=self._source)
+        if heartbeats_after:
+            consumer.forget_beats(heartbeats_after)
+        ConservationWatch(consumer)
+        disconnections = DisconnectionWatch(self._bus, self._streams, consumer)
         self._consumer = consumer
         lease = Lease(self._bus, self._streams, LeaseHolder(self._coordinator_id, new_id()), ttl_s=LEASE_TTL_S)
         folding = asyncio.create_task(consumer.run(), name="recovery consumer")
         campaign = asyncio.create_task(self._campaign(consumer, lease), name="campaign")
         try:
+            await disconnections.start()
             done, _ = await asyncio.wait({folding, campaign}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
+            disconnections.stop()
             consumer.stop_leading()
             await ended(folding, campaign)
             with contextlib.suppress(Unacknowledged):

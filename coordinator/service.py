@@ -15,6 +15,7 @@ import structlog
 from coordinator.about import version
 from coordinator.broker import EmbeddedBroker
 from coordinator.children import ChildService
+from coordinator.disconnections import say_if_blind
 from coordinator.endpoint import Endpoint, is_alive, read_endpoint, write_endpoint
 from coordinator.faults import BrokerFault, UsageFault
 from coordinator.health import HealthReport
@@ -32,6 +33,8 @@ from events.jetstream import JetStreamLog
 from events.streams import Streams, ensure_streams
 from events.system import CoordinatorStarted, CoordinatorStopped
 from events.writer import Writer
+from worker.lifeline import is_held, this_machine
+from worker.witness import serve_witness
 
 if TYPE_CHECKING:
     from coordinator.http import HttpServer
@@ -69,6 +72,7 @@ class CoordinatorService:
         self._projector: ChildService | None = None
         self._http: HttpServer | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._background: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._failed = asyncio.Event()
         self._stopping = False
@@ -135,6 +139,7 @@ class CoordinatorService:
             WRITE_S_MAX,
         )
         self._announced = True
+        await self._look_after_workers(url)
         self._leadership = Leadership(self._log, self._bus, self.streams, self.coordinator_id, self.settings.policy)
         self._run("leadership", self._leadership.run())
         self._projector = ChildService(
@@ -191,6 +196,8 @@ class CoordinatorService:
             self._http.stop()
             await self._ended("http", HTTP_STOP_S_MAX)
             self._http.close()
+        if self._background is not None:
+            self._background.cancel()
         await self._cancel("leadership")  # it gives the lease back on its way out
         if self._announced:
             try:
@@ -269,6 +276,17 @@ class CoordinatorService:
             else:
                 return
             await asyncio.sleep(CATCH_UP_PAUSE_S)
+
+    async def _look_after_workers(self, url: str) -> None:
+        """Testifies about the workers of this machine, and finds out whether the broker tells when one is cut off."""
+        machine = this_machine()
+        if machine is not None:
+            await serve_witness(self.bus, self.streams, machine, is_held)
+        if self.broker is None:
+            # Nothing waits for it: this coordinator does not need it to do its work.
+            self._background = asyncio.create_task(
+                say_if_blind(self.bus, lambda name: Connection.connect(url, name=name)), name="canary"
+            )
 
     async def _ensure_streams(self) -> None:
         try:

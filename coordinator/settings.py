@@ -58,6 +58,7 @@ POLICY_HELP = {
     "failed_after": "Silence after which a worker counts as failed and its tasks go elsewhere.",
     "first_heartbeat_timeout": "How long after its registration a worker's first beat may take.",
     "watchdog_after": "How long an agent may leave its supervisor unanswered before it is killed.",
+    "reconnect_grace": "How long a worker may be without a connection before it is suspect.",
     "max_recovery_attempts": "Attempts to bring one worker back within recovery_attempts_window.",
     "recovery_attempts_window": "The sliding window in which attempts are counted.",
     "recovery_interval": "The longest pause between two attempts.",

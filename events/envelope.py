@@ -13,10 +13,14 @@ TRACE_HEADER = "traceparent"
 
 class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a decision was made from. Folding both streams to `as_of_*` and deciding at `decided_at` under the rules
-    of `rules_version` gives the whole batch again, of which this event is number `index` of `count`."""
+    of `rules_version` gives the whole batch again, of which this event is number `index` of `count`.
+
+    A broker that loses the last heartbeats uses their sequences again: `as_of_heartbeats_at`, the time of the one at
+    `as_of_heartbeats`, says which was meant. None: it is of no importance."""
 
     as_of_events: Sequence
     as_of_heartbeats: Sequence
+    as_of_heartbeats_at: Moment | None = None
     decided_at: Moment
     rules_version: Annotated[int, Meta(ge=1)]
     rule: str

@@ -42,4 +42,5 @@ class LogFull(BrokerRefused):
 
 
 class PositionLost(LogError):
-    """The log does not hold the event that a reader last saw: its tail was lost, or this is another log."""
+    """The log does not hold the event that a reader last saw: its tail was lost, or this is another log. Whoever has
+    drawn conclusions from what it read has to draw them anew."""

@@ -36,7 +36,8 @@ class HeartbeatReader:
     @classmethod
     async def start(cls, bus: Bus, streams: Streams, *, after: int = 0) -> "HeartbeatReader":
         # The stream forgets after a day: with a filter, missing sequences are no damage.
-        raw = RawReader(bus, streams.heartbeats, after=after, filters=[streams.heartbeat_subject("*")])
+        filters = [streams.heartbeat_subject("*")]
+        raw = RawReader(bus, streams.heartbeats, after=after, filters=filters, volatile=True)
         return cls(await raw.start())
 
     @property
@@ -48,7 +49,13 @@ class HeartbeatReader:
         return self._raw.caught_up
 
     async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]:
+        """As `RawReader.next`; `lost` is to be asked before what comes is used."""
         return [decode_heartbeat(*message) for message in await self._raw.next(wait_s)]
+
+    def lost(self) -> int | None:
+        """None: whatever was delivered is in the stream. Else nobody can read all of it again: the broker has lost the
+        last heartbeats that it had acknowledged, and reading has gone on behind the sequence returned."""
+        return self._raw.lost()
 
     async def close(self) -> None:
         await self._raw.close()

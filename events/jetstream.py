@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from events import codec
 from events.acks import Refusal, decode_ack
 from events.bus import Bus, headers_of
@@ -15,6 +13,7 @@ from events.errors import BrokerRefused, Conflict, Fenced, LogFull, Unacknowledg
 from events.identity import new_id
 from events.log import BATCH_MAX, Appended, Fence, check_append
 from events.reader import RawReader
+from events.stored import stored_message, stream_extent
 from events.streams import Streams
 
 WRONG_LAST_SEQUENCE = 10071
@@ -23,27 +22,6 @@ TRY_AGAIN = (10164, 10176, 10210, 10211)
 part of the batch was lost on the way, or took too long; too many batches are in flight."""
 STREAM_FULL = (10077, 10047, 10123, 10122)
 DUPLICATE_IN_BATCH = 10201
-MESSAGE_NOT_FOUND = 10037
-
-
-class _StreamState(msgspec.Struct):
-    last_seq: int = 0
-
-
-class _StreamInfo(msgspec.Struct):
-    state: _StreamState
-
-
-class _Stored(msgspec.Struct):
-    subject: str
-    seq: int
-    time: str
-    data: str = ""
-    hdrs: str = ""
-
-
-class _StoredAnswer(msgspec.Struct):
-    message: _Stored
 
 
 class JetStreamReader:
@@ -147,8 +125,7 @@ class JetStreamLog:
         return JetStreamReader(await raw.start())
 
     async def last_sequence(self) -> int:
-        answer = await self._bus.api(f"STREAM.INFO.{self._streams.events}")
-        return msgspec.json.decode(answer, type=_StreamInfo).state.last_seq
+        return (await stream_extent(self._bus, self._streams.events)).last_seq
 
     async def read_one(self, sequence: int) -> Recorded | None:
         if sequence < 1:
@@ -159,29 +136,17 @@ class JetStreamLog:
         return await self._get({"last_by_subj": self._streams.event_subject(tail)})
 
     async def _get(self, which: dict[str, int | str]) -> Recorded | None:
-        try:
-            answer = await self._bus.api(f"STREAM.MSG.GET.{self._streams.events}", which)
-        except BrokerRefused as refused:
-            if refused.code == MESSAGE_NOT_FOUND:
-                return None
-            raise
-        stored = msgspec.json.decode(answer, type=_StoredAnswer).message
+        stored = await stored_message(self._bus, self._streams.events, which)
+        if stored is None:
+            return None
         return codec.decode(
             stored.seq,
-            _timestamp(stored.time),
+            # As in the subjects that deliveries are answered on: one message, one time, to the bit.
+            stored.time_ns / 1e9,
             stored.subject,
             base64.b64decode(stored.data),
             _headers(base64.b64decode(stored.hdrs)),
         )
-
-
-def _timestamp(text: str) -> float:
-    from datetime import datetime
-
-    # Whole nanoseconds first, as in the subjects that deliveries are answered on: one message, one time, to the bit.
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    seconds = round(datetime.fromisoformat(whole + "+00:00").timestamp())
-    return (seconds * 1_000_000_000 + int(fraction.ljust(9, "0"))) / 1e9
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -7,7 +7,9 @@ from events.base import Event
 from events.system import (
     CoordinatorStarted,
     CoordinatorStopped,
+    DetectorDegraded,
     EventParked,
+    InvariantViolated,
     LeaderElected,
     LogDamaged,
     PolicyChanged,
@@ -30,6 +32,7 @@ from events.task import (
     TaskSubmitted,
 )
 from events.worker import (
+    WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
     WorkerFailed,
@@ -46,6 +49,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
 
 AnyEvent = (
@@ -53,6 +57,8 @@ AnyEvent = (
     | WorkerDraining
     | WorkerStopped
     | WorkerExited
+    | WorkerDisconnected
+    | WorkerVanished
     | WorkerSuspected
     | WorkerSuspicionRefuted
     | WorkerFailed
@@ -86,6 +92,8 @@ AnyEvent = (
     | EventParked
     | LogDamaged
     | ProjectionRebuilt
+    | InvariantViolated
+    | DetectorDegraded
 )
 
 

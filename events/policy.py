@@ -33,6 +33,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     failed_after: Seconds = 15.0
     first_heartbeat_timeout: Seconds = 30.0
     watchdog_after: Seconds = 2.0
+    reconnect_grace: Seconds = 1.0
 
     # Recovery of workers
     max_recovery_attempts: Annotated[int, Meta(ge=1, le=1000)] = 5

@@ -1,8 +1,11 @@
 """An ordered reader of one stream: a push consumer without acknowledgements that owns its position.
 
 The server numbers what it delivers (the consumer sequence). A hole in that numbering, a reconnection or a silence
-longer than two idle heartbeats means that something was lost on the way; then a new consumer is made that starts
-behind the last message returned. Deliveries of an older consumer arrive on an older inbox and are dropped.
+longer than two idle heartbeats means that something was lost on the way; then a new consumer is made. Deliveries of an
+older consumer arrive on an older inbox and are dropped.
+
+A broker that has lost the tail of a stream uses the same sequences again, so a new consumer begins with the last message
+received, not behind it: the same sequence with the same time proves that all up to there is still what it was.
 """
 
 import asyncio
@@ -14,7 +17,9 @@ import structlog
 
 from events.bus import Bus, Message, Subscription
 from events.ending import ended
-from events.errors import BrokerRefused, LogError, Unacknowledged
+from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
+from events.stored import StoredMessage, stored_message, stream_extent
+from events.subjects import matches
 
 log = structlog.get_logger(__name__)
 
@@ -29,17 +34,27 @@ class RawReader:
     """Delivers (sequence, broker time in seconds, message) in stream order.
 
     `filters` are whole subjects with wildcards; empty means all of the stream, and only then missing stream
-    sequences are damage.
+    sequences are damage. A stream that has lost its tail cannot be read on. A `volatile` one, whose messages expire and
+    which is written asynchronously, can: from its present end, as `lost` tells.
     """
 
-    def __init__(self, bus: Bus, stream: str, *, after: int, filters: Sequence[str] = ()) -> None:
+    def __init__(
+        self, bus: Bus, stream: str, *, after: int, filters: Sequence[str] = (), volatile: bool = False
+    ) -> None:
         self._bus = bus
         self._stream = stream
         self._filters = list(filters)
+        self._volatile = volatile
         self._received = after
+        self._received_ns: int | None = None
+        """The broker's time of the last message received; None: that was before this reader's time."""
+        self._confirmed = True
+        """The present consumer has begun with the last message received."""
+        self._doubtful = False
+        """It has not: what it delivers counts for nothing."""
+        self._lost: int | None = None
         self._consumer_sequence = 0
         self._subscription: Subscription | None = None
-        self._inbox = ""
         self._buffer: deque[tuple[int, float, Message]] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -67,6 +82,12 @@ class RawReader:
         await self._drop_subscription()
 
     async def next(self, wait_s: float | None = None) -> list[tuple[int, float, Message]]:
+        """What has come; [] when nothing came for `wait_s` seconds, or when there is news of a loss.
+
+        Raises:
+            PositionLost: the stream has lost its tail, and with it what this reader has delivered.
+            Unacknowledged: the connection has been closed.
+        """
         if not self._buffer and not await self._wait(wait_s):
             return []
         count = min(len(self._buffer), BATCH_MAX)
@@ -75,13 +96,15 @@ class RawReader:
             self._arrived.clear()
             self._room.set()
         self.sequence = batch[-1][0]
-        self.caught_up = not self._buffer and self._pending == 0
+        self._look_whether_caught_up()
         return batch
 
     async def _wait(self, wait_s: float | None) -> bool:
         self._arrived.clear()
         if self._failure is not None:
             raise self._failure
+        if self._lost is not None:
+            return False
         try:
             async with asyncio.timeout(wait_s):
                 await self._arrived.wait()
@@ -95,17 +118,30 @@ class RawReader:
         found, self._damage = self._damage, []
         return found
 
+    def lost(self) -> int | None:
+        """Whether the tail of a volatile stream was found lost since the last call; to be asked before the messages of
+        `next` are used. If so, the stream's last sequence at that time: what it holds up to there may be other messages
+        than were delivered, and reading has gone on behind it.
+        """
+        lost, self._lost = self._lost, None
+        return lost
+
     async def _consume(self) -> None:
-        """Makes a new consumer behind the last message received."""
+        """Makes a new consumer."""
         await self._drop_subscription()
+        if self._doubtful or (self._keeper is not None and self._received and self._received_ns is None):
+            await self._examine()
+            if self._failure is not None:
+                return
         inbox = self._bus.inbox()
-        self._inbox = inbox
         self._consumer_sequence = 0
+        self._confirmed = self._received_ns is None
+        begin = self._received + 1 if self._confirmed else self._received
         self._subscription = await self._bus.subscribe(inbox, self._deliver, pending_max=512 * 1024)
         config: dict[str, Any] = {
             "deliver_subject": inbox,
             "deliver_policy": "by_start_sequence",
-            "opt_start_seq": self._received + 1,
+            "opt_start_seq": begin,
             "ack_policy": "none",
             "replay_policy": "instant",
             "max_deliver": 1,
@@ -121,8 +157,53 @@ class RawReader:
         if self._consumer_sequence == 0:
             # Deliveries may overtake this answer; then they know better how much is left.
             self._pending = _num_pending(answer)
-        self.caught_up = not self._buffer and self._pending == 0
+            if not self._confirmed and self._pending == 0:
+                self._doubt()
+        self._look_whether_caught_up()
         self._last_heard = asyncio.get_running_loop().time()
+
+    def _look_whether_caught_up(self) -> None:
+        self.caught_up = not self._buffer and self._pending == 0 and self._confirmed
+
+    def _doubt(self) -> None:
+        self._doubtful = True
+        self._renew.set()
+
+    async def _examine(self) -> None:
+        """Whether the last message received is gone for good, and what that means."""
+        stored = await stored_message(self._bus, self._stream, {"seq": self._received})
+        if stored is not None and self._received_ns in (stored.time_ns, None):
+            self._know(stored)
+        else:
+            extent = await stream_extent(self._bus, self._stream)
+            if self._volatile and self._received < extent.first_seq <= extent.last_seq + 1:
+                self._received_ns = None  # it has expired
+            elif self._volatile:
+                await self._go_on_behind(extent.last_seq)
+            else:
+                self._buffer.clear()
+                self._fail(
+                    PositionLost(
+                        f"{self._stream} does not hold message {self._received} any more, which has been read from it: "
+                        f"the broker has lost its tail, or it is another stream"
+                    )
+                )
+        self._doubtful = False
+
+    async def _go_on_behind(self, last: int) -> None:
+        stored = await stored_message(self._bus, self._stream, {"seq": last}) if last else None
+        log.warning("stream_tail_lost", stream=self._stream, received=self._received, goes_on_behind=last)
+        self._buffer.clear()
+        self._room.set()
+        self._received = self.sequence = self._lost = last
+        self._know(stored)
+        self._arrived.set()
+
+    def _know(self, stored: StoredMessage | None) -> None:
+        """The message at the present position, if it is one that a consumer of ours would deliver."""
+        self._received_ns = None
+        if stored is not None and (not self._filters or any(matches(one, stored.subject) for one in self._filters)):
+            self._received_ns = stored.time_ns
 
     async def _drop_subscription(self) -> None:
         if self._subscription is not None:
@@ -136,23 +217,37 @@ class RawReader:
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with a domain and
         # an account hash in front; the end is the same.
         fields = message.reply.rsplit(".", 4)
-        sequence, consumer_sequence = int(fields[-4]), int(fields[-3])
+        sequence, consumer_sequence, time_ns = int(fields[-4]), int(fields[-3]), int(fields[-2])
         self._last_heard = asyncio.get_running_loop().time()
+        if self._doubtful:
+            return
         if consumer_sequence != self._consumer_sequence + 1:
             self._renew.set()
             return
         self._consumer_sequence = consumer_sequence
+        if not self._confirmed:
+            self._take_again(sequence, time_ns, pending=int(fields[-1]))
+            return
         if sequence <= self._received:
             return
         if not self._filters and sequence != self._received + 1:
             self._damage.append((self._received + 1, sequence - 1))
-        self._received = sequence
+        self._received, self._received_ns = sequence, time_ns
         self._pending = int(fields[-1])
-        self._buffer.append((sequence, int(fields[-2]) / 1e9, message))
+        self._buffer.append((sequence, time_ns / 1e9, message))
         self._arrived.set()
         if len(self._buffer) >= BUFFER_MAX:
             self._room.clear()
             await self._room.wait()
+
+    def _take_again(self, sequence: int, time_ns: int, *, pending: int) -> None:
+        """The first message of a new consumer is the last one of the old."""
+        if (sequence, time_ns) != (self._received, self._received_ns):
+            self._doubt()
+            return
+        self._confirmed = True
+        self._pending = pending
+        self._look_whether_caught_up()
 
     async def _control(self, message: Message) -> None:
         self._last_heard = asyncio.get_running_loop().time()
@@ -187,6 +282,8 @@ class RawReader:
             self._renew.clear()
             try:
                 await self._consume()
+                if self._failure is not None:
+                    return
             except Unacknowledged:
                 self._renew.set()
                 await asyncio.sleep(0.1)  # the server is there but not ready: a bounded pace of trying

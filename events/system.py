@@ -10,6 +10,9 @@ from events.policy import Policy
 
 SystemStatus = Literal["idle", "healthy", "degraded", "critical"]
 IncidentKind = Literal["mass_worker_loss", "coordinator_failover"]
+Doubt = Literal["clock_step", "stream_lag", "own_pause", "mass_silence", "heartbeats_lost"]
+"""Why a leader does not trust its own eyes: the broker's clock has leapt; what it reads is old; it did not run itself;
+all workers fell silent at once; what it has read is not in the stream any more."""
 
 
 class CoordinatorStarted(SystemEvent, tag="system.coordinator_started", frozen=True, kw_only=True):
@@ -104,3 +107,25 @@ class ProjectionRebuilt(SystemEvent, tag="system.projection_rebuilt", frozen=Tru
     reason: Text
     through: Sequence
     started_at: Moment
+
+
+class InvariantViolated(SystemEvent, tag="system.invariant_violated", frozen=True, kw_only=True):
+    """The running system has found that a promise of its own is broken. Said once; nothing is decided because of it."""
+
+    invariant: Annotated[str, Meta(max_length=64)]
+    sequence: Sequence
+    """How far the log had been folded."""
+    detail: Text
+
+
+class DetectorDegraded(SystemEvent, tag="system.detector_degraded", frozen=True, kw_only=True):
+    """The leader has been in no position to judge silence: from here on it counts anew, for everybody."""
+
+    reason: Doubt
+    extent_s: float
+    """How far the clock stepped (negative: back), how late a message was read, how long the pause or silence was; 0.0
+    when heartbeats were lost."""
+    heartbeats_sequence: Sequence
+    """The last heartbeat known. Whoever sent it or an earlier one counts as heard at this event's time, whatever the
+    broker's clock said then. When heartbeats were lost, nobody knows who did: then all that have registered count."""
+    coordinator_id: Id | None = None

@@ -7,9 +7,11 @@ from msgspec import Meta, Struct
 from events.base import Integer, Moment, Number, Sequence, Text, WorkerEvent
 from events.identity import Id
 
-FailureReason = Literal["worker_exit", "worker_hung", "silence", "no_first_heartbeat", "synthetic", "unknown"]
-"""Why a worker counts as failed: its supervisor saw it exit; its supervisor killed it for not answering; heartbeats
-stopped; heartbeats never began; somebody said so in a test."""
+FailureReason = Literal[
+    "worker_exit", "worker_hung", "disconnected", "silence", "no_first_heartbeat", "synthetic", "unknown"
+]
+"""Why a worker counts as failed: its supervisor saw it exit; its supervisor killed it for not answering; its
+connections closed and nothing is left of it; heartbeats stopped; heartbeats never began; somebody said so in a test."""
 
 Strategy = Literal["await", "reconnect", "restart", "replace", "escalate"]
 
@@ -22,6 +24,10 @@ class WorkerRegistered(WorkerEvent, tag="worker.registered", frozen=True, kw_onl
     slots: Annotated[int, Meta(ge=1, le=1024)]
     labels: dict[str, str] = {}
     supervised: bool = True
+    machine: Id | None = None
+    """Those with the same one can see each other's lifelines."""
+    lifeline: Id | None = None
+    """What its machine's kernel keeps for as long as anything lives of the worker or of what it has started."""
 
 
 class WorkerDraining(WorkerEvent, tag="worker.draining", frozen=True, kw_only=True):
@@ -50,6 +56,34 @@ class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
     hung: bool = False
     unanswered_s: float | None = None
     detail: Text = ""
+
+
+class WorkerDisconnected(WorkerEvent, tag="worker.disconnected", frozen=True, kw_only=True):
+    """The broker has closed its connections, it has not come back within `reconnect_grace`, and nobody answers on its
+    subject. Strong evidence, of which it is suspected at once: it may live on, on the other side of a cut network."""
+
+    incarnation: Sequence
+    reason: Text = ""
+    """Why the connection was closed, in the broker's words."""
+    closed_at: Moment | None = None
+    """By the broker's clock."""
+    probe: Text = ""
+    """What became of the last attempt to reach it."""
+    heartbeat_sequence: Sequence = 0
+    """Of the last heartbeat that was known; a later one refutes."""
+
+
+class WorkerVanished(WorkerEvent, tag="worker.vanished", frozen=True, kw_only=True):
+    """Its connections are closed, and a witness on its machine finds that nothing holds its lifeline: neither it nor
+    anything that it had started is left. Definitive evidence."""
+
+    incarnation: Sequence
+    machine: Id
+    lifeline: Id
+    reason: Text = ""
+    """Why the connection was closed, in the broker's words."""
+    closed_at: Moment | None = None
+    """By the broker's clock."""
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):

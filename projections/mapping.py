@@ -18,6 +18,8 @@ HANDLERS: dict[type[Event], Handler] = {
     worker.WorkerDraining: worker_rows.draining,
     worker.WorkerStopped: worker_rows.stopped,
     worker.WorkerExited: worker_rows.seen,
+    worker.WorkerDisconnected: worker_rows.seen,
+    worker.WorkerVanished: worker_rows.seen,
     worker.WorkerSuspected: worker_rows.suspected,
     worker.WorkerSuspicionRefuted: worker_rows.refuted,
     worker.WorkerFailed: worker_rows.failed,

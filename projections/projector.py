@@ -15,7 +15,7 @@ import structlog
 
 from events.base import Event
 from events.bus import Bus
-from events.errors import BrokerRefused, LogError, Unacknowledged
+from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
 from events.log import START, EventLog, Position, verify_position
 from events.streams import STREAM_NOT_FOUND
 from events.system import LogDamaged, ProjectionRebuilt
@@ -120,6 +120,9 @@ class Projector:
                     raise
                 log.warning("history_not_written", path=str(self.path), reason=str(error), retry_s=pause)
                 await self._close_database()
+            except PositionLost as lost:
+                log.warning("log_tail_lost", reason=str(lost))
+                continue
             except Unacknowledged as silence:
                 if self._bus is not None and self._bus.closed.is_set():
                     raise

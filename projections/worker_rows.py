@@ -10,6 +10,7 @@ its details. A permanent failure is a row of type `escalate`, with `success` fal
 from events.clock import utc
 from events.envelope import Recorded
 from events.worker import (
+    WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
     WorkerFailed,
@@ -26,6 +27,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
 from projections.tables import Details, WorkerRecovery, WorkerRow
 from projections.working_set import WorkingSet, add_label, add_sequence, microseconds
@@ -35,6 +37,7 @@ ESCALATE = "escalate"
 CATEGORIES = {
     "worker_exit": "worker_exit",
     "worker_hung": "timeout",
+    "disconnected": "connection",
     "silence": "connection",
     "no_first_heartbeat": "connection",
     "synthetic": "unknown",
@@ -58,10 +61,14 @@ def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
     _belongs_to_attempt(rows, at, event.worker_id)
 
 
-def seen(rows: WorkingSet, at: Recorded, event: WorkerExited | WorkerProbeAnswered | WorkerRecoveryProbed) -> None:
+def seen(
+    rows: WorkingSet,
+    at: Recorded,
+    event: WorkerExited | WorkerDisconnected | WorkerVanished | WorkerProbeAnswered | WorkerRecoveryProbed,
+) -> None:
     """A report, on which somebody else decides."""
     rows.worker(event.worker_id, at.sequence)
-    if not isinstance(event, WorkerExited):
+    if isinstance(event, WorkerProbeAnswered | WorkerRecoveryProbed):
         _belongs_to_attempt(rows, at, event.worker_id)
 
 

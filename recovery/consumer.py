@@ -18,9 +18,20 @@ from events.ending import ended
 from events.envelope import Draft, Envelope, Provenance, Recorded
 from events.errors import BrokerRefused, Fenced, LogFull, Unacknowledged
 from events.log import EventLog, Fence, Reader
-from events.system import LogDamaged
+from events.system import DetectorDegraded, LogDamaged
 from events.worker import RecordedHeartbeat
-from recovery.core import DECISIONS_MAX, RULES_VERSION, Decision, State, decide, evolve, next_due, observe
+from recovery.core import (
+    DECISIONS_MAX,
+    RULES_VERSION,
+    Decision,
+    State,
+    decide,
+    evolve,
+    forget_beats,
+    next_due,
+    observe,
+)
+from recovery.observer import Observer
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +45,8 @@ class HeartbeatSource(Protocol):
     """What the consumer needs of `events.heartbeats.HeartbeatReader`."""
 
     async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]: ...
+
+    def lost(self) -> int | None: ...
 
 
 class Term(NamedTuple):
@@ -67,9 +80,14 @@ class RecoveryConsumer:
         """What the leader has to say that is no decision of the core: damage of the log, a change of policy."""
         self._unsettled: tuple[Term, list[Draft]] | None = None
         """What was sent, and may be stored or not. Until that is known the term says nothing else."""
+        self._sent_at = 0.0
+        """When it was first sent, by the clock's `monotonic`."""
         self._fact_number = 0
+        self._lost: tuple[int, int] | None = None
+        """Through which heartbeat all are forgotten here, and how far the log was folded then; None: none is unsaid."""
         self._listeners: list[Callable[[Sequence[Recorded]], None]] = []
-        self.clock = clock or ClusterClock()
+        self._observer = Observer(clock or ClusterClock())
+        self.clock = self._observer.clock
         self.state = State()
         self.deposed = asyncio.Event()
         """Set when an append showed that the term is over."""
@@ -124,33 +142,79 @@ class RecoveryConsumer:
             await asyncio.sleep(0)
             self._wake.clear()
             return
-        wait = min(IDLE_WAIT_S_MAX, max(0.0, next_due(self.state) - self.clock.now()))
+        wait = self._patience_s()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         waking = asyncio.create_task(self._wake.wait())
         try:
             await asyncio.wait({reading, waking, pump}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         finally:
             waking.cancel()
         self._wake.clear()
+        self._observer.overslept(loop.time() - began - wait)
+
+    def _patience_s(self) -> float:
+        """How long nothing need be done if nothing comes. What falls due is the leader's matter alone."""
+        if self._term is None:
+            return IDLE_WAIT_S_MAX
+        if not self.leading:
+            # The election is on its way, or the lease has run out and may be renewed: nobody wakes us for that.
+            return RETRY_PAUSE_S
+        return min(IDLE_WAIT_S_MAX, max(0.0, next_due(self.state) - self.clock.now()))
 
     async def _pump_heartbeats(self) -> None:
         while True:
-            for recorded in await self._heartbeats.next():
-                self.clock.observe(recorded.time)
+            batch = await self._heartbeats.next()
+            lost = self._heartbeats.lost()
+            if lost is not None:
+                self.forget_beats(lost)
+            for recorded in batch:
                 observe(self.state, recorded)
+            if batch:
+                self._observer.read("heartbeats", batch[-1].time)
             # A worker that is heard again may get what waits: that falls due at no time of its own.
             if self.state.timers.ripe or self.state.waiting:
                 self._wake.set()
 
+    def forget_beats(self, through: int) -> None:
+        """What this fold knows of heartbeats is not what others can read. So nobody shall know of any up to `through`,
+        and nothing is decided before that is in the log."""
+        state = self.state
+        log.warning("heartbeats_lost", read=state.heartbeats_sequence, forgotten_through=through)
+        forget_beats(state, through)
+        self._lost = (through, state.events_sequence)
+        self._wake.set()
+
+    def _unsaid_loss(self) -> DetectorDegraded | None:
+        """What is to be said of lost heartbeats, unless another leader has said it and had lost as much at least."""
+        if self._lost is None:
+            return None
+        through, folded = self._lost
+        said = self.state.loss
+        if said.event_sequence > folded and through <= said.through <= self.state.heartbeats_sequence:
+            self._lost = None
+            return None
+        return DetectorDegraded(
+            reason="heartbeats_lost",
+            extent_s=0.0,
+            heartbeats_sequence=through,
+            coordinator_id=self.state.leader_id,
+        )
+
     def _fold(self, batch: Sequence[Recorded]) -> None:
         state = self.state
+        if batch:
+            self._observer.read("events", batch[-1].time)
+        if self._term is None or state.fencing_token != self._term.token:
+            # On the way to the end of the log, or behind another's back, a clock may show what it likes.
+            self._observer.dismiss()
         for recorded in batch:
             evolve(state, recorded)
             if self._unsettled is not None and recorded.id == self._unsettled[1][-1].envelope.id:
                 self._unsettled = None
+                self._observer.read("events", recorded.time, sent_at=self._sent_at)
         for listener in self._listeners:
             listener(batch)
-        if batch:
-            self.clock.observe(batch[-1].time)
         for first, last in self._events.damage():
             log.error("log_damaged", first=first, last=last)
             self.record(LogDamaged(first=first, last=last, noticed_by=self._source))
@@ -165,7 +229,8 @@ class RecoveryConsumer:
             drafts = self._drafts(term)
             if not drafts:
                 return reading
-            self._unsettled = (term, drafts)
+            if self._unsettled is None:
+                self._unsettled, self._sent_at = (term, drafts), self.clock.monotonic()
             if not await self._append(term, drafts):
                 return reading
             reading = await self._read_back(reading)
@@ -176,15 +241,31 @@ class RecoveryConsumer:
             if of_term is term:
                 return sent
             # Facts stay true under the next term; one that was stored after all is stored twice, which harms nobody.
-            self._facts[:0] = [draft.envelope.event for draft in sent if draft.envelope.decision is None]
+            facts: list[Event] = [draft.envelope.event for draft in sent if draft.envelope.decision is None]
+            self._facts[:0] = [fact for fact in facts if not _tells_of_loss(fact)]
             self._unsettled = None
         now = self.clock.now()
+        loss = self._unsaid_loss()
+        if loss is not None:
+            return [self._draft_of_fact(term, loss, now)]
         facts, self._facts = self._facts[:DECISIONS_MAX], self._facts[DECISIONS_MAX:]
         drafts = [self._draft_of_fact(term, fact, now) for fact in facts]
         if drafts:
             # Facts go in a batch of their own: a batch of decisions holds decisions only, and can be verified.
             return drafts
         decisions = decide(self.state, now)
+        doubt = self._observer.doubt(self.state.policy, needed=any(decision.overdue for decision in decisions))
+        if doubt is not None:
+            # It must be in force before anybody is judged: the next cycle decides again.
+            log.warning("detector_degraded", reason=doubt.reason, extent_s=doubt.extent_s)
+            self._observer.dismiss()
+            fact = DetectorDegraded(
+                reason=doubt.reason,
+                extent_s=round(doubt.extent_s, 6),
+                heartbeats_sequence=self.state.heartbeats_sequence,
+                coordinator_id=self.state.leader_id,
+            )
+            return [self._draft_of_fact(term, fact, now)]
         return [
             self._draft_of_decision(term, decision, now, index, len(decisions))
             for index, decision in enumerate(decisions)
@@ -215,6 +296,7 @@ class RecoveryConsumer:
                 decision=Provenance(
                     as_of_events=state.events_sequence,
                     as_of_heartbeats=state.heartbeats_sequence,
+                    as_of_heartbeats_at=None if state.heartbeats_at is None else utc(state.heartbeats_at),
                     decided_at=moment,
                     rules_version=RULES_VERSION,
                     rule=decision.rule,
@@ -259,3 +341,8 @@ class RecoveryConsumer:
             self._fold(await (reading if reading is not None else self._events.next()))
             reading = None
         return reading
+
+
+def _tells_of_loss(fact: Event) -> bool:
+    """That is said for as long as it is not in the log, without being kept."""
+    return isinstance(fact, DetectorDegraded) and fact.reason == "heartbeats_lost"

@@ -15,10 +15,20 @@ from recovery.decide_system import owed_to_system
 from recovery.decide_tasks import owed_assignments, owed_to_orphans, owed_to_settle
 from recovery.decide_workers import owed_to_workers
 from recovery.decisions import DECISIONS_MAX, RULES_VERSION, Decision
-from recovery.evolve import evolve, observe
+from recovery.evolve import evolve, forget_beats, observe
 from recovery.state import State
 
-__all__ = ["DECISIONS_MAX", "RULES_VERSION", "Decision", "State", "decide", "evolve", "next_due", "observe"]
+__all__ = [
+    "DECISIONS_MAX",
+    "RULES_VERSION",
+    "Decision",
+    "State",
+    "decide",
+    "evolve",
+    "forget_beats",
+    "next_due",
+    "observe",
+]
 
 
 def decide(state: State, now: float, *, limit: int = DECISIONS_MAX) -> list[Decision]:

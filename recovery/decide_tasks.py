@@ -13,7 +13,7 @@ from events.task import (
     Verdict,
 )
 from recovery.decisions import Decision, infrastructure_retries, verdict_retries
-from recovery.entities import Task
+from recovery.entities import Result, Task
 from recovery.indexes import orphaned
 from recovery.placement import Placement
 from recovery.queue import Requirement
@@ -49,7 +49,7 @@ def settlement(state: State, task: Task) -> Decision:
             return _completed(task, "cancelled", "cancelled before it ran", "cancelled and handed back")
         return _requeued(task, "worker_draining", "none", "handed back unstarted")
     if task.result is not None:
-        return _after_result(state, task, task.result.outcome)
+        return _after_result(state, task, task.result)
     if task.status == "queued":
         return _completed(task, "cancelled", "cancelled before it ran", "cancelled while it waited")
     if orphaned(state, task):
@@ -65,7 +65,8 @@ def settlement(state: State, task: Task) -> Decision:
     return Decision(event, "cancelled while a worker has it", task.event_id, task.run_id)
 
 
-def _after_result(state: State, task: Task, outcome: Outcome) -> Decision:
+def _after_result(state: State, task: Task, result: Result) -> Decision:
+    outcome = result.outcome
     if task.cancel_requested and outcome in ("cancelled", "fenced"):
         return _completed(task, "cancelled", "cancelled while it ran", "cancelled while it ran")
     if outcome in GOOD:
@@ -75,6 +76,8 @@ def _after_result(state: State, task: Task, outcome: Outcome) -> Decision:
     if outcome == "cancelled":
         return _requeued(task, "worker_draining", "none", "stopped by its worker")
     if outcome == "fenced":
+        if not result.started:
+            return _requeued(task, "fenced", "none", "its worker was cut off before it started")
         return _charge_infrastructure(state, task, "fenced", "its worker was cut off and stopped it")
     if task.verdict_used < verdict_retries(state.policy, task.verdict_retries):
         reason: RequeueReason = "crash_retry" if outcome == "crashed" else "verdict_retry"

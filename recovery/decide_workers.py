@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from events.clock import utc
+from events.system import DetectorDegraded
 from events.worker import (
     Evidence,
     FailureReason,
@@ -18,18 +19,72 @@ from events.worker import (
     WorkerSuspicionRefuted,
 )
 from recovery.decisions import Decision, about
-from recovery.entities import Attempt, Worker
+from recovery.entities import Attempt, Beat, CutOff, Worker
 from recovery.indexes import silent_until
 from recovery.lifecycle import LIVE
 from recovery.schedule import backoff_s, strategy_for
 from recovery.state import State
 
+WITNESSES_MIN = 2
+"""Live workers whose common silence speaks against the observer. The silence of a single one says as much of itself as
+of whoever listens."""
+
 
 def owed_to_workers(state: State, now: float) -> Iterator[Decision]:
+    """What is owed to each; but when all have fallen silent at once, then to the observer first, who doubts itself."""
+    doubting: bool | None = None
     for worker_id in state.timers.in_turn(now):
         decision = owed_to_worker(state, state.workers[worker_id], now)
-        if decision is not None:
-            yield decision
+        if decision is None:
+            continue
+        if decision.overdue:
+            if doubting is None:
+                silence = common_silence(state, now)
+                doubting = silence > 0.0
+                if doubting:
+                    yield _doubt(state, silence)
+            if doubting:
+                continue
+        yield decision
+
+
+def common_silence(state: State, now: float) -> float:
+    """For how many seconds no live worker has been heard, if that is suspicious and the leader has not said so yet
+    (then silence counts from its doubt on, and it has none until somebody is heard again); else 0.0.
+
+    Looks at as many workers as it takes to find one that is not silent.
+    """
+    recently = now - state.policy.suspect_after
+    hint = state.workers.get(state.heard_last)
+    if hint is not None and hint.status in LIVE and _sounded(state, hint) > recently:
+        return 0.0
+    live, heard = 0, 0.0
+    for worker in state.workers.values():
+        if worker.status in LIVE:
+            if _sounded(state, worker) > recently:
+                return 0.0
+            live += 1
+            beat = state.newer_beat(worker) or state.last_beat(worker)
+            if beat is not None and beat.sequence > state.watched_beat:
+                heard = max(heard, beat.time)
+    return now - heard if live >= WITNESSES_MIN and heard > state.watched_since else 0.0
+
+
+def _sounded(state: State, worker: Worker) -> float:
+    """When the worker was last heard, by heartbeat or registration."""
+    beat = state.newer_beat(worker) or state.last_beat(worker)
+    return worker.registered_at if beat is None else max(worker.registered_at, beat.time)
+
+
+def _doubt(state: State, silence: float) -> Decision:
+    event = DetectorDegraded(
+        reason="mass_silence",
+        extent_s=round(silence, 6),
+        heartbeats_sequence=state.heartbeats_sequence,
+        coordinator_id=state.leader_id,
+    )
+    # Whoever knows of a better reason for the silence says that instead.
+    return Decision(event, "all live workers are silent", overdue=True)
 
 
 def owed_to_worker(state: State, worker: Worker, now: float) -> Decision | None:
@@ -49,22 +104,28 @@ def judgement(state: State, worker: Worker, now: float) -> Decision | None:
     """Whether a worker is suspect, heard again, or failed."""
     if worker.status == "exited":
         evidence = Evidence(event_sequence=worker.exit_sequence)
-        return _failed(worker, worker.exit_reason, evidence, worker.exit_message, "exit reported by the supervisor")
+        rule = "nothing is left of it" if worker.exit_reason == "disconnected" else "exit reported by the supervisor"
+        return _failed(worker, worker.exit_reason, evidence, worker.exit_message, rule)
     if worker.status not in LIVE or now < silent_until(state, worker):
         return None
-    beat = state.last_beat(worker)
+    beat = state.last_beat(worker) or state.presumed_beat(worker)
     policy = state.policy
     newer = state.newer_beat(worker)
     if newer is not None:
-        evidence = _silence(newer.time, max(0.0, now - newer.time), policy.failed_after, newer.sequence)
+        silence = _length(now, newer.time, state.silent_since(newer))
+        evidence = _silence(newer.time, silence, policy.failed_after, newer.sequence)
         message = f"its incarnation {newer.incarnation} beats, and has not registered"
-        return _failed(worker, "silence", evidence, message, "registration of a newer incarnation missing")
-    last_seen = worker.registered_at if beat is None else beat.time
-    silence = max(0.0, now - last_seen)
+        return _missed(worker, "silence", evidence, message, "registration of a newer incarnation missing")
+    found = state.cut_off(worker)
+    if worker.status == "alive" and found is not None:
+        return _suspected_as_cut_off(state, worker, found, beat, now)
     if beat is None:
+        silence = max(0.0, now - worker.registered_at)
         evidence = _silence(worker.registered_at, silence, policy.first_heartbeat_timeout, 0)
         message = f"no heartbeat within {policy.first_heartbeat_timeout:g} s of its registration"
-        return _failed(worker, "no_first_heartbeat", evidence, message, "first heartbeat missing")
+        return _missed(worker, "no_first_heartbeat", evidence, message, "first heartbeat missing")
+    last_seen = beat.time
+    silence = _length(now, last_seen, state.silent_since(beat))
     if worker.status == "suspect":
         evidence = _silence(last_seen, silence, policy.failed_after, beat.sequence)
         if beat.sequence > worker.suspected_beat:
@@ -73,13 +134,32 @@ def judgement(state: State, worker: Worker, now: float) -> Decision | None:
             )
             return Decision(event, "suspect was heard again", worker.event_id)
         message = f"no heartbeat for {silence:.1f} s"
-        return _failed(worker, "silence", evidence, message, "silence beyond failed_after")
+        return _missed(worker, "silence", evidence, message, "silence beyond failed_after")
     if worker.status == "draining":
         evidence = _silence(last_seen, silence, policy.failed_after, beat.sequence)
-        return _failed(worker, "silence", evidence, f"no heartbeat for {silence:.1f} s", "silence while draining")
+        return _missed(worker, "silence", evidence, f"no heartbeat for {silence:.1f} s", "silence while draining")
     evidence = _silence(last_seen, silence, policy.suspect_after, beat.sequence)
     suspected = WorkerSuspected(worker_id=worker.worker_id, incarnation=worker.incarnation, evidence=evidence)
-    return Decision(suspected, "silence beyond suspect_after", worker.event_id)
+    return Decision(suspected, "silence beyond suspect_after", worker.event_id, overdue=True)
+
+
+def _suspected_as_cut_off(state: State, worker: Worker, found: CutOff, beat: Beat | None, now: float) -> Decision:
+    """No silence is held against it: the fact is enough to give it no new work, and not enough for more."""
+    since = worker.registered_at if beat is None else beat.time
+    evidence = Evidence(
+        heartbeat_sequence=0 if beat is None else beat.sequence,
+        last_seen=utc(since),
+        silence_s=round(max(0.0, now - since), 6),
+        threshold_s=state.policy.reconnect_grace,
+        event_sequence=found.event_sequence,
+    )
+    event = WorkerSuspected(worker_id=worker.worker_id, incarnation=worker.incarnation, evidence=evidence)
+    return Decision(event, "disconnected beyond reconnect_grace", worker.event_id)
+
+
+def _length(now: float, last_seen: float, counts_from: float) -> float:
+    """Of a silence: behind a clock that was set back, the last heartbeat may bear a time that is still to come."""
+    return max(0.0, now - min(last_seen, counts_from))
 
 
 def _silence(last_seen: float, silence: float, threshold: float, sequence: int) -> Evidence:
@@ -99,6 +179,10 @@ def _failed(worker: Worker, reason: FailureReason, evidence: Evidence, message: 
     return Decision(event, rule, worker.event_id)
 
 
+def _missed(worker: Worker, reason: FailureReason, evidence: Evidence, message: str, rule: str) -> Decision:
+    return _failed(worker, reason, evidence, message, rule)._replace(overdue=True)
+
+
 def next_step(state: State, worker: Worker, now: float) -> Decision | None:
     """The next step of the attempt to bring a worker back; the first step is to schedule one."""
     attempt = worker.attempt
@@ -116,7 +200,8 @@ def next_step(state: State, worker: Worker, now: float) -> Decision | None:
         if attempt.status == "probed" or worker.failed_incarnation != attempt.incarnation:
             return _attempt_failed(worker, attempt, f"it came back and failed again: {worker.failure_reason}")
         if now >= attempt.deadline:
-            return _attempt_failed(worker, attempt, f"it did not register again ({attempt.strategy})")
+            error = f"it did not register again ({attempt.strategy})"
+            return _attempt_failed(worker, attempt, error)._replace(overdue=True)
         return None
     return _verification(state, worker, attempt, now)
 
@@ -140,9 +225,10 @@ def _verification(state: State, worker: Worker, attempt: Attempt, now: float) ->
         )
         return about(worker, succeeded, "new incarnation registered, beats and answered")
     if attempt.status == "probed" and now >= attempt.deadline:
-        evidence = Evidence(heartbeat_sequence=state.beats[worker.worker_id].sequence)
+        beat = state.newer_beat(worker) or state.last_beat(worker) or state.presumed_beat(worker)
+        evidence = Evidence(heartbeat_sequence=0 if beat is None else beat.sequence)
         message = "it registered again and beats, but did not answer the probe"
-        return _failed(worker, "unknown", evidence, message, "new incarnation does not answer")
+        return _missed(worker, "unknown", evidence, message, "new incarnation does not answer")
     return None
 
 

@@ -21,6 +21,8 @@ class Decision(NamedTuple):
     correlation_id: str | None = None
     synthetic: str | None = None
     """The label of the made-up event that this follows from."""
+    overdue: bool = False
+    """It rests on something that has not come in time. Whoever was in no position to see it come does not say so."""
 
 
 def about(worker: Worker, event: Event, rule: str) -> Decision:

@@ -18,6 +18,24 @@ class Beat(NamedTuple):
     sequence: int
 
 
+class Loss(NamedTuple):
+    """The broker has lost the last heartbeats that it had acknowledged, and the leader has said so."""
+
+    through: int
+    """Heartbeats up to this sequence are forgotten: they may be others than the leader had read."""
+    event_sequence: int
+    at: float
+    """When it was said."""
+
+
+class CutOff(NamedTuple):
+    """A worker was found without a connection."""
+
+    beat: int
+    """Sequence of its last heartbeat until then; a later one refutes."""
+    event_sequence: int
+
+
 @dataclass(slots=True)
 class Attempt:
     """An open attempt to bring a worker back. Times in seconds of cluster time."""
@@ -56,6 +74,11 @@ class Worker:
     exit_message: str = ""
     suspected_beat: int = 0
     """Sequence of the last heartbeat when it was suspected; a later one refutes."""
+    machine: str | None = None
+    lifeline: str | None = None
+    """Where a witness can look whether anything is left of the present incarnation, and for what."""
+    cut_off: CutOff | None = None
+    """Found without a connection, and not suspected for it yet."""
     failed_incarnation: int = 0
     failed_at: float = 0.0
     failure_reason: FailureReason = "unknown"
@@ -78,6 +101,8 @@ class Result(NamedTuple):
     outcome: Outcome
     sequence: int
     duration_s: float
+    started: bool
+    """It had begun: only then can it be blamed for anything."""
 
 
 @dataclass(slots=True)

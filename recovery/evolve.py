@@ -41,7 +41,7 @@ def evolve(state: State, recorded: Recorded) -> None:
 def observe(state: State, recorded: RecordedHeartbeat) -> None:
     """Applies one heartbeat. The heartbeats are a fold of their own, joined with the rest only in `decide`, so it
     does not matter how the two streams interleave."""
-    state.heartbeats_sequence = recorded.sequence
+    state.heartbeats_sequence, state.heartbeats_at = recorded.sequence, recorded.time
     heartbeat = recorded.heartbeat
     if heartbeat is None:
         state.ignored["heartbeat"] += 1
@@ -50,7 +50,19 @@ def observe(state: State, recorded: RecordedHeartbeat) -> None:
     if known is not None and heartbeat.incarnation < known.incarnation:
         state.ignored["heartbeat"] += 1
         return
+    state.heard_last = heartbeat.worker_id
     state.beats[heartbeat.worker_id] = Beat(heartbeat.incarnation, recorded.time, recorded.sequence)
     worker = state.workers.get(heartbeat.worker_id)
     if worker is not None and worker.incarnation <= heartbeat.incarnation:
+        index_worker(state, worker)
+
+
+def forget_beats(state: State, through: int) -> None:
+    """The broker has lost the last heartbeats that were applied. What is applied from here on stands behind `through`.
+
+    All others agree to such a state once an event says so (`DetectorDegraded`, heartbeats_lost).
+    """
+    state.beats.clear()
+    state.heartbeats_sequence, state.heartbeats_at = through, None
+    for worker in state.workers.values():
         index_worker(state, worker)

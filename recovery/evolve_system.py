@@ -2,8 +2,10 @@
 
 from events.base import Event
 from events.envelope import Recorded
+from events.policy import Policy
 from events.system import (
     CoordinatorStopped,
+    DetectorDegraded,
     EventParked,
     LeaderElected,
     PolicyChanged,
@@ -11,7 +13,7 @@ from events.system import (
     SystemRecoveryStarted,
     SystemStatusChanged,
 )
-from recovery.entities import Incident
+from recovery.entities import Incident, Loss, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
 from recovery.state import State
@@ -24,6 +26,8 @@ def leader_elected(state: State, recorded: Recorded, event: LeaderElected) -> bo
     state.fencing_token = recorded.sequence
     # Nobody watched for a while: silence counts from here on.
     state.watched_since = recorded.time
+    # Sequences mean little for long: a power loss may cost the heartbeats, and they are numbered from the start again.
+    state.watched_beat = 0
     _index_all_workers(state)
     return True
 
@@ -45,6 +49,44 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.watched_since = recorded.time
     _index_all_workers(state)
     return True
+
+
+def detector_degraded(state: State, recorded: Recorded, event: DetectorDegraded) -> bool:
+    state.watched_since = recorded.time
+    state.watched_beat = max(state.watched_beat, event.heartbeats_sequence)
+    if event.reason == "heartbeats_lost":
+        _forget_beats(state, recorded, event.heartbeats_sequence)
+    for worker in state.workers.values():
+        _date(worker, recorded.time, state.policy)
+    _index_all_workers(state)
+    return True
+
+
+def _forget_beats(state: State, recorded: Recorded, through: int) -> None:
+    """Sequences have begun again: those that stand for heartbeats are set to where the stream goes on."""
+    state.watched_beat = through
+    state.loss = Loss(through, recorded.sequence, recorded.time)
+    for worker in state.workers.values():
+        if worker.status == "suspect":
+            worker.suspected_beat = through
+
+
+def _date(worker: Worker, now: float, policy: Policy) -> None:
+    """Brings the times of a worker into order after a look at a clock that may have leapt, either way, or while nobody
+    looked: what is over is not in the future, and whoever has to come back by some time has time left."""
+    worker.registered_at = min(worker.registered_at, now)
+    worker.failed_at = min(worker.failed_at, now)
+    worker.recovered_at = min(worker.recovered_at, now)
+    worker.attempts_failed = [min(at, now) for at in worker.attempts_failed]
+    worker.attempts_ended = [min(at, now) for at in worker.attempts_ended]
+    attempt = worker.attempt
+    if attempt is None:
+        return
+    if attempt.status == "scheduled":
+        attempt.not_before = min(attempt.not_before, now + policy.recovery_interval)
+    else:
+        longest = max(policy.recovery_attempt_timeout, policy.failed_after)
+        attempt.deadline = min(max(attempt.deadline, now + policy.failed_after), now + longest)
 
 
 def _index_all_workers(state: State) -> None:
@@ -93,6 +135,7 @@ HANDLERS: dict[type[Event], Handler] = {
     LeaderElected: leader_elected,
     CoordinatorStopped: coordinator_stopped,
     PolicyChanged: policy_changed,
+    DetectorDegraded: detector_degraded,
     SystemStatusChanged: status_changed,
     SystemRecoveryStarted: recovery_started,
     SystemRecoveryCompleted: recovery_completed,

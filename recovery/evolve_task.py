@@ -118,9 +118,9 @@ def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinishe
     if found is None:
         return False
     task, status = found
+    task.result = Result(event.outcome, recorded.sequence, event.duration_s, task.status == "running")
     _let_go(state, task)
     _change(state, task, status, recorded)
-    task.result = Result(event.outcome, recorded.sequence, event.duration_s)
     average = state.seconds_per_task
     state.seconds_per_task = (
         event.duration_s if average == 0.0 else average + AVERAGE_WEIGHT * (event.duration_s - average)

@@ -4,6 +4,7 @@ from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
 from events.worker import (
+    WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
     WorkerFailed,
@@ -20,8 +21,9 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
-from recovery.entities import Attempt, Worker
+from recovery.entities import Attempt, CutOff, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LIVE, WORKER, WorkerStatus
@@ -87,6 +89,8 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     worker.slots = event.slots
     worker.labels = event.labels
     worker.host = event.host
+    worker.machine, worker.lifeline = event.machine, event.lifeline
+    worker.cut_off = None
     worker.registered_at = recorded.time
     worker.event_id = recorded.id
     _change(state, worker, status)
@@ -124,6 +128,27 @@ def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
     worker.exit_sequence = recorded.sequence
     worker.exit_message = _how_it_exited(event)
     _note_end(worker)
+    index_worker(state, worker)
+    return True
+
+
+def vanished(state: State, recorded: Recorded, event: WorkerVanished) -> bool:
+    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerVanished)
+    if worker is None:
+        return False
+    worker.exit_reason = "disconnected"
+    worker.exit_sequence = recorded.sequence
+    how = f" ({event.reason[:DETAIL_MAX]})" if event.reason else ""
+    worker.exit_message = f"its connections were closed{how}, and nothing is left of it on its machine"
+    index_worker(state, worker)
+    return True
+
+
+def disconnected(state: State, recorded: Recorded, event: WorkerDisconnected) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or event.incarnation != worker.incarnation or worker.status != "alive":
+        return False
+    worker.cut_off = CutOff(event.heartbeat_sequence, recorded.sequence)
     index_worker(state, worker)
     return True
 
@@ -176,6 +201,7 @@ def suspected(state: State, recorded: Recorded, event: WorkerSuspected) -> bool:
     if worker is None:
         return False
     worker.suspected_beat = event.evidence.heartbeat_sequence
+    worker.cut_off = None
     index_worker(state, worker)
     return True
 
@@ -184,6 +210,7 @@ def _simple(state: State, recorded: Recorded, event: WorkerSuspicionRefuted | Wo
     worker = _transition(state, recorded, event.worker_id, event.incarnation, type(event))
     if worker is None:
         return False
+    worker.cut_off = None
     if isinstance(event, WorkerStopped):
         _note_end(worker)
     index_worker(state, worker)
@@ -299,6 +326,8 @@ def _ended(
 HANDLERS: dict[type[Event], Handler] = {
     WorkerRegistered: registered,
     WorkerExited: exited,
+    WorkerVanished: vanished,
+    WorkerDisconnected: disconnected,
     WorkerFailed: failed,
     WorkerSuspected: suspected,
     WorkerSuspicionRefuted: _simple,

@@ -37,22 +37,25 @@ def owes_at(state: State, worker: Worker) -> float:
 
 
 def silent_until(state: State, worker: Worker) -> float:
-    """When the present silence of a live worker becomes suspicious or fatal; `AT_ONCE` if a suspect was heard."""
+    """When the present silence of a live worker becomes suspicious or fatal; `AT_ONCE` if a suspect was heard, or if a
+    worker lost its connection."""
     policy = state.policy
     newer = state.newer_beat(worker)
     if newer is not None:
-        return max(newer.time, state.watched_since) + policy.failed_after
-    beat = state.last_beat(worker)
+        return state.silent_since(newer) + policy.failed_after
+    if worker.status == "alive" and state.cut_off(worker) is not None:
+        return AT_ONCE
+    beat = state.last_beat(worker) or state.presumed_beat(worker)
     if beat is None:
         since = max(worker.registered_at, state.watched_since)
         return since + policy.first_heartbeat_timeout
     if worker.status == "suspect":
         if beat.sequence > worker.suspected_beat:
             return AT_ONCE
-        return max(beat.time, state.watched_since) + policy.failed_after
+        return state.silent_since(beat) + policy.failed_after
     # A draining worker gets no new work anyway: suspicion would change nothing.
     threshold = policy.failed_after if worker.status == "draining" else policy.suspect_after
-    return max(beat.time, state.watched_since) + threshold
+    return state.silent_since(beat) + threshold
 
 
 def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:

@@ -31,10 +31,11 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
 
 WorkerStatus = Literal["alive", "suspect", "draining", "exited", "failed", "permanent", "stopped"]
-"""`exited`: its supervisor has reported its end, the leader has not yet drawn the conclusion."""
+"""`exited`: its end is proven, by its supervisor or by a witness, and the leader has not yet drawn the conclusion."""
 
 TaskStatus = Literal["queued", "assigned", "running", "finished", "returned", "final"]
 """`finished` and `returned`: the worker has spoken, the leader has not."""
@@ -49,19 +50,23 @@ WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("alive", WorkerDraining): "draining",
     ("alive", WorkerStopped): "stopped",
     ("alive", WorkerExited): "exited",
+    ("alive", WorkerVanished): "exited",
     ("alive", WorkerFailed): "failed",
     ("alive", WorkerRegistered): "alive",
     ("suspect", WorkerSuspicionRefuted): "alive",
     ("suspect", WorkerDraining): "draining",
     ("suspect", WorkerStopped): "stopped",
     ("suspect", WorkerExited): "exited",
+    ("suspect", WorkerVanished): "exited",
     ("suspect", WorkerFailed): "failed",
     ("suspect", WorkerRegistered): "alive",
     ("draining", WorkerStopped): "stopped",
     ("draining", WorkerExited): "exited",
+    ("draining", WorkerVanished): "exited",
     ("draining", WorkerFailed): "failed",
     ("draining", WorkerRegistered): "alive",
     ("exited", WorkerFailed): "failed",
+    ("exited", WorkerStopped): "stopped",
     ("exited", WorkerRegistered): "alive",
     ("failed", WorkerRegistered): "alive",
     ("failed", WorkerStopped): "stopped",

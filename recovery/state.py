@@ -4,7 +4,7 @@ from collections import Counter, OrderedDict
 
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
-from recovery.entities import Beat, Incident, ParkedMessage, Task, Worker
+from recovery.entities import Beat, CutOff, Incident, Loss, ParkedMessage, Task, Worker
 from recovery.queue import WaitingTasks
 from recovery.timers import Timers
 
@@ -23,7 +23,10 @@ class State:
         self.leader_id: str | None = None
         self.fencing_token = 0
         self.watched_since = 0.0
-        """When the present leader, or the present policy, began: no silence counts from further back."""
+        """When the present leader or policy began, or the leader last doubted its own eyes: no silence counts from
+        further back."""
+        self.watched_beat = 0
+        """Sequence of the last heartbeat before the present leader doubted: what time it bears is worth nothing."""
         self.workers: dict[str, Worker] = {}
         self.tasks: dict[str, Task] = {}
         self.runs: dict[str, dict[str, None]] = {}
@@ -40,6 +43,10 @@ class State:
         """Moving average of the run time of attempts; 0.0: none has finished yet."""
         self.events_sequence = 0
         self.heartbeats_sequence = 0
+        self.heartbeats_at: float | None = None
+        """The broker's time of the heartbeat at `heartbeats_sequence`; None: that one was not read."""
+        self.loss = Loss(0, 0, 0.0)
+        """The last loss of heartbeats."""
 
         # Counts that people ask for
         self.ignored: Counter[str] = Counter()
@@ -49,6 +56,8 @@ class State:
         # The indexes
         self.timers = Timers()
         """When each worker next owes something."""
+        self.heard_last = ""
+        """The worker of the last heartbeat: where to look first for one that is not silent."""
         self.waiting = WaitingTasks()
         self.unsettled: OrderedDict[str, None] = OrderedDict()
         """Tasks about which the leader must decide: reported, returned, cancelled (whoever has them)."""
@@ -65,14 +74,33 @@ class State:
 
     def last_beat(self, worker: Worker) -> Beat | None:
         """The last heartbeat of the worker's present incarnation."""
-        beat = self.beats.get(worker.worker_id)
+        beat = self._beat(worker)
         return beat if beat is not None and beat.incarnation == worker.incarnation else None
+
+    def presumed_beat(self, worker: Worker) -> Beat | None:
+        """What stands in for the forgotten heartbeats of a worker when its silence is judged."""
+        through, event_sequence, at = self.loss
+        return Beat(worker.incarnation, at, through) if worker.incarnation < event_sequence else None
+
+    def cut_off(self, worker: Worker) -> CutOff | None:
+        """How a worker was found without a connection, if nothing has been heard of it since."""
+        found = worker.cut_off
+        beat = self.last_beat(worker)
+        return found if found is not None and (beat is None or beat.sequence <= found.beat) else None
 
     def newer_beat(self, worker: Worker) -> Beat | None:
         """The last heartbeat of an incarnation whose registration has not been read yet: the two streams are read
         apart. The present incarnation is over, then, and nothing more is heard of it."""
-        beat = self.beats.get(worker.worker_id)
+        beat = self._beat(worker)
         return beat if beat is not None and beat.incarnation > worker.incarnation else None
+
+    def _beat(self, worker: Worker) -> Beat | None:
+        beat = self.beats.get(worker.worker_id)
+        return beat if beat is not None and beat.sequence > self.loss.through else None
+
+    def silent_since(self, beat: Beat) -> float:
+        """From when on the silence behind a heartbeat counts."""
+        return self.watched_since if beat.sequence <= self.watched_beat else max(beat.time, self.watched_since)
 
     def measured_status(self) -> SystemStatus:
         """What the counts of workers say now, whatever the log said last."""

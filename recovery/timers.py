@@ -10,7 +10,7 @@ STALE_MIN = 64
 
 
 class Timers:
-    """One time for each key, in seconds of cluster time.
+    """One time for each key, in seconds of cluster time, which goes back now and then: the broker's clock is set.
 
     Putting a time off is O(1): the heap keeps the old entry and finds out when it surfaces. What it means is only the
     map from key to time; the heap and the ripe are ways to look it up.
@@ -22,6 +22,7 @@ class Timers:
         self._queued: dict[str, float] = {}
         """The earliest heap entry of each key; one of each at most is kept in mind, so the heap stays small."""
         self._ripe = Ripe()
+        self._looked_at = AT_ONCE
 
     def set(self, key: str, at: float) -> None:
         """`NEVER` clears the key."""
@@ -48,6 +49,10 @@ class Timers:
 
     def in_turn(self, now: float) -> Iterator[str]:
         """What `due` lists, one by one: look at as few as needed, and set nothing while looking."""
+        if now < self._looked_at:
+            for key, later in self._ripe.after(now):
+                self.set(key, later)
+        self._looked_at = now
         while self._heap and self._heap[0][0] <= now:
             entry, key = heappop(self._heap)
             if self._queued.get(key) != entry:
@@ -95,6 +100,10 @@ class Ripe:
 
     def drop(self, key: str) -> None:
         self._at.pop(key, None)
+
+    def after(self, now: float) -> list[tuple[str, float]]:
+        """Those that are not due any more, with their times."""
+        return [(key, at) for key, at in self._at.items() if at > now]
 
     def in_order(self, until: float) -> Iterator[str]:
         """Goes down the heap by a second one that holds the children of what has been seen: the first k of any number

@@ -5,15 +5,18 @@ while its agent lives begins a new incarnation in the same process: a new regist
 """
 
 import asyncio
+import functools
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
 from events.bus import Bus
+from events.ending import ended
 from events.envelope import Recorded
-from events.errors import LogError
+from events.errors import LogError, PositionLost
 from events.jetstream import JetStreamLog
+from events.log import START, verify_position
 from events.policy import Policy
 from events.streams import Streams
 from events.system import PolicyChanged
@@ -38,6 +41,7 @@ from worker.ports import Link, Surroundings
 from worker.ruling import policy_in_force
 from worker.slots import Slot
 from worker.tenure import Tenure
+from worker.witness import serve_presence
 
 logger = structlog.get_logger(__name__)
 
@@ -88,14 +92,64 @@ class Agent:
     async def _follow(self) -> None:
         """Acts on the log, event by event."""
         worker_id = self.options.worker_id
+        await serve_presence(self._bus, self.streams, worker_id, "agent")
         incarnation = await self._register()
         self._policy = await policy_in_force(self.log)
         self._make_slots()
         tenure = self._begin(incarnation)
+        while not self.exit.done():
+            try:
+                await self._follow_guarded(tenure)
+            except PositionLost as lost:
+                # The orders, the results and the registration itself may be gone, and others act on what is left.
+                logger.warning("log_tail_lost", incarnation=tenure.incarnation, error=str(lost))
+                self._obey(await policy_in_force(self.log))
+                assert self._tenure is not None
+                tenure = await self._renew(self._tenure, "the log lost what it had said while it drained")
+
+    async def _follow_guarded(self, tenure: Tenure) -> None:
+        tasks = [asyncio.create_task(work) for work in (self._follow_from(tenure), self._guard())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended(*tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def _guard(self) -> None:
+        """Whether a broker that was away still has what it had acknowledged.
+
+        Raises:
+            PositionLost: it has not.
+        """
+        back = asyncio.Event()
+        self._bus.on_reconnect(back.set)
+        try:
+            while True:
+                await back.wait()
+                back.clear()
+                delivered = START if self._outbox is None else self._outbox.delivered
+                if not await until_answered(functools.partial(verify_position, self.log, delivered)):
+                    raise PositionLost(f"what this worker had reported is not in the log at {delivered.sequence}")
+        finally:
+            self._bus.forget_reconnect(back.set)
+
+    async def _follow_from(self, tenure: Tenure) -> None:
+        """To the end of this agent, from its registration on: reading that once more proves that it is in the log.
+
+        Raises:
+            PositionLost: it is not, or not any more.
+        """
+        worker_id, before = self.options.worker_id, tenure.incarnation - 1
         tails = [f"task.*.*.{worker_id}", f"worker.{worker_id}.*", "system.policy_changed"]
-        async with await until_answered(lambda: self.log.reader(after=incarnation, tails=tails)) as reader:
+        async with await until_answered(lambda: self.log.reader(after=before, tails=tails)) as reader:
             while not self.exit.done():
-                for recorded in await reader.next():
+                proven = reader.sequence > before
+                batch = await reader.next()
+                if not proven and batch and batch[0].id not in self._registrations:
+                    raise PositionLost(f"the registration of {worker_id} is not in the log at {tenure.incarnation}")
+                for recorded in batch:
                     tenure = await self._handle(tenure, recorded)
                 tenure.refill()
 
@@ -113,7 +167,8 @@ class Agent:
                 tenure.revoke(event.task_id, event.attempt)
         elif isinstance(event, WorkerFailed):
             if event.incarnation in (None, tenure.incarnation):
-                return await self._renew(tenure, event)
+                logger.warning("worker_condemned", incarnation=tenure.incarnation, reason=event.reason)
+                return await self._renew(tenure, "it was given up while it drained")
         elif isinstance(event, WorkerRecoveryProbed):
             if event.incarnation == tenure.incarnation:
                 self._answer_probe(recorded, event)
@@ -132,12 +187,15 @@ class Agent:
     # Incarnations
 
     async def _register(self) -> int:
+        lifeline = self._surroundings.lifeline
         event = WorkerRegistered(
             worker_id=self.options.worker_id,
             host=self._surroundings.hostname[:255],
             pid=self._surroundings.pid,
             slots=self.options.slots,
             labels=self.options.labels,
+            machine=None if lifeline is None else lifeline.machine,
+            lifeline=None if lifeline is None else lifeline.name,
         )
         draft = self._writer.draft(event)
         self._registrations.add(draft.envelope.id)
@@ -184,16 +242,16 @@ class Agent:
             and failure.incarnation in (None, incarnation)
         )
 
-    async def _renew(self, tenure: Tenure, failure: WorkerFailed) -> Tenure:
-        """This incarnation is given up and its tasks are somebody else's: all of it stops, and a new one begins."""
+    async def _renew(self, tenure: Tenure, over: str) -> Tenure:
+        """This incarnation is given up and its tasks are somebody else's: all of it stops, and a new one begins. `over`
+        is what to say if there is to be no new one."""
         # Whoever asks it to stop from here on waits for the new incarnation, which can still say goodbye.
         self._begun.clear()
-        logger.warning("worker_condemned", incarnation=tenure.incarnation, reason=failure.reason)
         for task in self._serving:
             task.cancel()
         await tenure.discard()
         if self._drain is not None:
-            self._end(STOPPED, "stopped", "it was given up while it drained")
+            self._end(STOPPED, "stopped", over)
             return tenure
         return self._begin(await self._register())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ import uvloop
 from events.connection import Connection
 from events.errors import LogError
 from worker.agent import FAILED, UNREACHABLE, Agent
+from worker.kept import processes
+from worker.lifeline import HeldLifeline
 from worker.link import SocketLink, answer
 from worker.options import Options
 from worker.ports import Gauges, Surroundings
@@ -20,7 +23,7 @@ from worker.slots import Slot
 CONNECT_S_MAX = 30.0
 
 
-def surroundings() -> Surroundings:
+def surroundings(held: HeldLifeline | None) -> Surroundings:
     process = psutil.Process()
 
     def gauges() -> Gauges:
@@ -30,11 +33,12 @@ def surroundings() -> Surroundings:
         hostname=socket.gethostname(),
         pid=os.getpid(),
         gauges=gauges,
-        slot=Slot,
+        slot=Slot if held is None else functools.partial(Slot, runners=processes([held.fd])),
+        lifeline=None if held is None else held.lifeline,
     )
 
 
-async def serve(options: Options, link: SocketLink) -> int:
+async def serve(options: Options, link: SocketLink, held: HeldLifeline | None) -> int:
     loop = asyncio.get_running_loop()
     loop.add_reader(link.fileno(), answer, link, lambda: os._exit(FAILED))
     try:
@@ -42,7 +46,7 @@ async def serve(options: Options, link: SocketLink) -> int:
     except LogError as error:
         link.send("failed", str(error))
         return UNREACHABLE
-    agent = Agent(options, link, bus, surroundings())
+    agent = Agent(options, link, bus, surroundings(held))
     loop.add_signal_handler(signal.SIGTERM, agent.terminate)
     code = await agent.run()
     with contextlib.suppress(LogError, TimeoutError):
@@ -51,7 +55,7 @@ async def serve(options: Options, link: SocketLink) -> int:
     return code
 
 
-def main(options: Options, link: SocketLink) -> int:
+def main(options: Options, link: SocketLink, held: HeldLifeline | None) -> int:
     """The whole life of an agent process."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(options, link))
+        return runner.run(serve(options, link, held))

@@ -1,10 +1,11 @@
 """Keeps one command and everything it starts, and leaves nothing of it behind.
 
 Run as ``python -I -S keeper.py --control-fd N --status-fd N --fence-after SECONDS -- COMMAND ARG...``, with
-``--pass-fd N`` for each fd that the command shall have, ``--cwd DIR``, ``--grace SECONDS`` and
-``--memory-limit BYTES`` where wanted. Standard library only and little of that, so that it starts in
-milliseconds. The keeper is a child subreaper in a session of its own: however often a task forks, detaches or
-calls setsid, what it started stays beneath the keeper and is found there.
+``--pass-fd N`` for each fd that the command shall have, ``--hold-fd N`` for each that the keeper alone shall have
+for as long as anything is left, ``--cwd DIR``, ``--grace SECONDS`` and ``--memory-limit BYTES`` where wanted.
+Standard library only and little of that, so that it starts in milliseconds. The keeper is a child subreaper in a
+session of its own: however often a task forks, detaches or calls setsid, what it started stays beneath the keeper
+and is found there.
 
 Orders come as bytes on the control fd, and signals from a terminal are ignored:
 
@@ -61,6 +62,7 @@ class Options:
         self.fence_after_s = 0.0
         self.grace_s = 1.0
         self.pass_fds: list[int] = []
+        self.hold_fds: list[int] = []
         self.memory_limit_bytes: int | None = None
         self.cwd: str | None = None
         split = arguments.index("--") if "--" in arguments else len(arguments)
@@ -76,6 +78,8 @@ class Options:
                 self.grace_s = float(value)
             elif flag == "--pass-fd":
                 self.pass_fds.append(int(value))
+            elif flag == "--hold-fd":
+                self.hold_fds.append(int(value))
             elif flag == "--memory-limit":
                 self.memory_limit_bytes = int(value)
             elif flag == "--cwd":
@@ -299,7 +303,7 @@ def become_command(options: Options, keeper: int, failed_write: int) -> NoReturn
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         if options.memory_limit_bytes is not None:
             resource.setrlimit(resource.RLIMIT_AS, (options.memory_limit_bytes, options.memory_limit_bytes))
-        for fd in (options.control_fd, options.status_fd):
+        for fd in (options.control_fd, options.status_fd, *options.hold_fds):
             os.set_inheritable(fd, False)
         for fd in options.pass_fds:
             os.set_inheritable(fd, True)

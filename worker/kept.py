@@ -1,7 +1,8 @@
 """What a slot needs of the processes that run its jobs: a port, which the simulator keeps without processes."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,11 +75,16 @@ class Runners:
     pytest: StartPytest
 
 
-def start_command(
-    job: CommandJob, *, env: Mapping[str, str], limits: Limits, on_end: Callable[[Ended], None]
-) -> KeptProcess:
-    return KeptProcess(job.argv, cwd=job.cwd, env={**env, **dict(job.env)}, limits=limits, on_end=on_end)
+def processes(hold_fds: Sequence[int] = ()) -> Runners:
+    """Those of this machine, whose keepers hold these file descriptors."""
+
+    def start_command(
+        job: CommandJob, *, env: Mapping[str, str], limits: Limits, on_end: Callable[[Ended], None]
+    ) -> KeptProcess:
+        environment = {**env, **dict(job.env)}
+        return KeptProcess(job.argv, cwd=job.cwd, env=environment, limits=limits, hold_fds=hold_fds, on_end=on_end)
+
+    return Runners(start_command, functools.partial(WarmPytest, hold_fds=hold_fds))
 
 
-PROCESSES = Runners(start_command, WarmPytest)
-"""Those of this machine."""
+PROCESSES = processes()

@@ -67,7 +67,8 @@ class KeptProcess:
     """Runs a command beneath a keeper of its own.
 
     ``on_end`` is called once, from the loop, when the whole tree is gone. Standard output and error come as one
-    stream, of which ``output`` keeps an excerpt. Raises OSError when not even the keeper can be started.
+    stream, of which ``output`` keeps an excerpt. The command is given ``pass_fds``; the keeper alone has ``hold_fds``,
+    until the tree is gone. Raises OSError when not even the keeper can be started.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class KeptProcess:
         env: Mapping[str, str],
         limits: Limits,
         pass_fds: Sequence[int] = (),
+        hold_fds: Sequence[int] = (),
         on_end: Callable[[Ended], None],
     ) -> None:
         self.output = Excerpt()
@@ -98,12 +100,14 @@ class KeptProcess:
             command += ["--control-fd", str(control_read), "--status-fd", str(status_write), "--cwd", cwd]
             for fd in pass_fds:
                 command += ["--pass-fd", str(fd)]
+            for fd in hold_fds:
+                command += ["--hold-fd", str(fd)]
             self._keeper = subprocess.Popen(
                 [*command, "--", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output_write,
                 stderr=output_write,
-                pass_fds=(control_read, status_write, *pass_fds),
+                pass_fds=(control_read, status_write, *pass_fds, *hold_fds),
                 env={**env, MARK: self._mark},
                 cwd="/",
                 start_new_session=True,

@@ -17,7 +17,7 @@ import structlog
 from events.bus import Bus
 from events.envelope import Draft
 from events.errors import BrokerRefused, LogError
-from events.log import Appended, EventLog
+from events.log import START, Appended, EventLog, Position
 
 logger = structlog.get_logger(__name__)
 
@@ -38,6 +38,8 @@ class Outbox:
         self._empty = asyncio.Event()
         self._empty.set()
         self._reconnected = asyncio.Event()
+        self.delivered: Position = START
+        """Of the last event that the log has acknowledged and told the place of."""
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._in_flight)
@@ -85,7 +87,9 @@ class Outbox:
             try:
                 # While cut off nothing is tried: the client would keep a copy of every try, to send them all later.
                 if self._bus.connected:
-                    await self._append()
+                    appended = await self._append()
+                    if appended.last:
+                        self.delivered = Position(appended.last, self._in_flight[-1].envelope.id)
                     return
             except LogError as error:
                 # Any refusal may end (a broker that is starting, a full log): a fact is not given up for it.
@@ -97,7 +101,7 @@ class Outbox:
             except TimeoutError:
                 pause = min(pause * 2, PAUSE_S_MAX)
 
-    async def _append(self) -> Appended | None:
+    async def _append(self) -> Appended:
         """One try. A reconnection ends it early: what was asked on the old connection is not answered on the new."""
         append = asyncio.ensure_future(self._log.append(self._in_flight))
         reconnection = asyncio.ensure_future(self._reconnected.wait())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from worker.jobs import SlotEvent
+from worker.lifeline import Lifeline
 from worker.slots import Slot
 
 
@@ -43,6 +44,13 @@ class AgentProcess(Protocol):
 
 class Processes(Protocol):
     """The processes beneath a supervisor."""
+
+    @property
+    def lifeline(self) -> Lifeline | None:
+        """What this worker can be known to live by; None where there is no such thing."""
+
+    def is_held(self, lifeline: Lifeline) -> bool:
+        """Whether anything is left of the worker that has this lifeline, which is of this machine."""
 
     def start_agent(self, on_message: Callable[[], None], on_exit: Callable[[int], None]) -> AgentProcess:
         """Starts an agent that dies with this process.
@@ -84,3 +92,4 @@ class Surroundings:
     pid: int
     gauges: Callable[[], Gauges]
     slot: SlotFactory
+    lifeline: Lifeline | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from worker import agent_process
 from worker.forking import fork
 from worker.keeper import PR_SET_CHILD_SUBREAPER, prctl, send
+from worker.lifeline import Lifeline, hold, is_held
 from worker.link import SocketLink, pair
 from worker.options import Options
 from worker.sweep import reap, sweep
@@ -33,13 +34,23 @@ class ForkedProcesses:
     def __init__(self, options: Options) -> None:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._options = options
+        self._held = hold()
         self._loop = asyncio.get_running_loop()
         self._exits: dict[int, Callable[[int], None]] = {}
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
 
+    @property
+    def lifeline(self) -> Lifeline | None:
+        return None if self._held is None else self._held.lifeline
+
+    def is_held(self, lifeline: Lifeline) -> bool:
+        return is_held(lifeline)
+
     def start_agent(self, on_message: Callable[[], None], on_exit: Callable[[int], None]) -> ForkedAgent:
         ours, theirs = pair()
-        pid = fork(lambda: agent_process.main(self._options, theirs), keep=[theirs.fileno()])
+        held = self._held
+        keep = [theirs.fileno()] if held is None else [theirs.fileno(), held.fd]
+        pid = fork(lambda: agent_process.main(self._options, theirs, held), keep)
         theirs.close()
         fd = ours.fileno()
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -77,6 +77,7 @@ class WarmPytest:
         env: Mapping[str, str],
         limits: Limits,
         listing: bool = False,
+        hold_fds: Sequence[int] = (),
         on_reports: Callable[[list[AnyReport]], None],
         on_end: Callable[[Ended], None],
     ) -> None:
@@ -102,6 +103,7 @@ class WarmPytest:
                 env=env,
                 limits=limits,
                 pass_fds=(self._orders_theirs.fileno(), reports_write),
+                hold_fds=hold_fds,
                 on_end=self._end,
             )
         except (OSError, ValueError):

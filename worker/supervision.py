@@ -16,7 +16,7 @@ from events.base import Event
 from events.bus import Bus
 from events.clock import ClusterClock, seconds
 from events.envelope import Recorded
-from events.errors import BrokerRefused, LogError, Unacknowledged
+from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
 from events.host import host
 from events.jetstream import JetStreamLog
 from events.policy import Policy
@@ -31,6 +31,7 @@ from worker.patience import until_answered
 from worker.ports import AgentProcess, Processes
 from worker.ruling import policy_in_force
 from worker.watchdog import PINGS, Watchdog
+from worker.witness import serve_presence, serve_witness
 
 logger = structlog.get_logger(__name__)
 
@@ -72,7 +73,8 @@ class Supervisor:
         self._bus = bus
         self._processes = processes
         self._now = host().monotonic
-        self._log = JetStreamLog(bus, Streams(namespace=options.namespace))
+        self._streams = Streams(namespace=options.namespace)
+        self._log = JetStreamLog(bus, self._streams)
         self._writer = Writer(self._log, f"supervisor/{options.worker_id}")
         self._outbox = Outbox(self._log, bus)
         self._policy = Policy()
@@ -95,13 +97,17 @@ class Supervisor:
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def prepare(self) -> None:
-        """Waits for the log and reads what is in force.
+        """Waits for the log, reads what is in force, and answers what others ask about workers from then on.
 
         Raises:
             LogError: the broker does not answer, or refuses.
         """
         self._after = await self._await_setup()
         self._policy = await policy_in_force(self._log)
+        streams, lifeline = self._streams, self._processes.lifeline
+        await serve_presence(self._bus, streams, self.options.worker_id, "supervisor")
+        if lifeline is not None:
+            await serve_witness(self._bus, streams, lifeline.machine, self._processes.is_held)
 
     async def run(self) -> Ending:
         self._start_agent()
@@ -140,6 +146,10 @@ class Supervisor:
         )
         self._agent = agent
 
+    def _start_agent_if_none(self) -> None:
+        if self._agent is None and not self._terminations and not self.ending.done():
+            self._start_agent()
+
     def _hear(self, agent: Watched) -> None:
         for word, argument in agent.process.link.receive():
             if word == "pong":
@@ -153,8 +163,8 @@ class Supervisor:
                 agent.last_word = (word, argument)
 
     def _note_incarnation(self, agent: Watched, incarnation: int) -> None:
-        agent.incarnation = max(agent.incarnation, incarnation)
-        self._incarnation = max(self._incarnation, incarnation)
+        # The last one named, which is not the highest number where the log has lost its tail.
+        agent.incarnation = self._incarnation = incarnation
         self._agent_told.set()
 
     async def _watch(self) -> None:
@@ -236,8 +246,7 @@ class Supervisor:
             self._end(FAILED, f"{self._stillborn} agents in a row ended before they had registered, by {how}")
             return
         await asyncio.sleep(min(policy.recovery_backoff * 2 ** (self._stillborn - 1), policy.recovery_interval))
-        if self._agent is None and not self._terminations and not self.ending.done():
-            self._start_agent()
+        self._start_agent_if_none()
 
     def _stopped(self, reason: str) -> WorkerStopped:
         return WorkerStopped(worker_id=self.options.worker_id, incarnation=self._incarnation, reason=reason)
@@ -248,6 +257,18 @@ class Supervisor:
     # The log
 
     async def _follow(self, after: int) -> None:
+        while True:
+            try:
+                await self._follow_from(after)
+            except PositionLost as lost:
+                logger.warning("log_tail_lost", error=str(lost))
+                after = await until_answered(self._log.last_sequence)
+                self._policy = await policy_in_force(self._log)
+                self._condemned = 0
+                # The order to start one may be lost, and with it all that the log knew of this worker.
+                self._start_agent_if_none()
+
+    async def _follow_from(self, after: int) -> None:
         tails = [f"worker.{self.options.worker_id}.*", "system.policy_changed"]
         async with await until_answered(lambda: self._log.reader(after, tails)) as reader:
             while True:
@@ -300,8 +321,7 @@ class Supervisor:
             agent.killed_for = f"replaced by order of recovery attempt {order.attempt}"
             agent.process.kill()
             await self._agent_gone.wait()
-        if self._agent is None and not self._terminations and not self.ending.done():
-            self._start_agent()
+        self._start_agent_if_none()
 
     async def _await_incarnation_after(self, incarnation: int) -> None:
         try:

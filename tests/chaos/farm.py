@@ -151,8 +151,9 @@ class Farm:
 
     # Starting
 
-    def launch(self, name: str, *command: str) -> Member:
-        """Starts a module of ours, which dies with this process whatever happens to it."""
+    def launch(self, name: str, *command: str, url: str = "") -> Member:
+        """Starts a module of ours, which dies with this process whatever happens to it. `url`: of the broker, if not the
+        broker's own."""
         folder = self.folder / f"{name}-{len(self.everyone)}"
         folder.mkdir()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RESURGAM_")}
@@ -160,7 +161,7 @@ class Farm:
         tether = [sys.executable, "-I", "-S", str(TETHER), str(int(signal.SIGKILL)), str(os.getpid())]
         with (folder / "output.log").open("wb") as output:
             process = subprocess.Popen(
-                [*tether, sys.executable, "-m", *command, "--nats-url", self.broker.url],
+                [*tether, sys.executable, "-m", *command, "--nats-url", url or self.broker.url],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -190,8 +191,8 @@ class Farm:
         await until(serves, 15, f"{name} to serve")
         return member
 
-    def launch_worker(self, name: str, *options: str, slots: int = 1) -> Member:
-        return self.launch(name, "worker", "--worker-id", name, "--slots", str(slots), *options)
+    def launch_worker(self, name: str, *options: str, slots: int = 1, url: str = "") -> Member:
+        return self.launch(name, "worker", "--worker-id", name, "--slots", str(slots), *options, url=url)
 
     async def start_workers(self, *names: str, slots: int = 1) -> None:
         after = await self.log.last_sequence()

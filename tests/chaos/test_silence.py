@@ -97,7 +97,7 @@ async def test_a_worker_that_is_gone_for_good_is_given_up(new_farm: NewFarm) -> 
         agent.kill()
         await until(gone(tree), 2, "the end of all that the worker had started")
 
-        failed = await farm.seen(WorkerFailed, worker_id=name, reason="silence")
+        failed = await farm.seen(WorkerFailed, worker_id=name, reason="disconnected")
         await farm.seen(TaskRequeued, task_id=staying, reason="worker_failed")
         verdicts = await farm.verdicts()
         assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}

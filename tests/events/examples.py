@@ -10,7 +10,9 @@ from events.policy import Policy, policy_hash
 from events.system import (
     CoordinatorStarted,
     CoordinatorStopped,
+    DetectorDegraded,
     EventParked,
+    InvariantViolated,
     LeaderElected,
     LogDamaged,
     PolicyChanged,
@@ -35,6 +37,7 @@ from events.task import (
 from events.work import CommandWork, PytestWork, Suite
 from events.worker import (
     Evidence,
+    WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
     WorkerFailed,
@@ -51,6 +54,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
 
 MOMENT = utc(1_760_000_000.123456)
@@ -63,10 +67,23 @@ TASK: dict[str, Any] = {"task_id": "t1", "worker_id": "w1", "incarnation": 4, "a
 WORKER: dict[str, Any] = {"worker_id": "w1", "incarnation": 4}
 
 EXAMPLES: tuple[Event, ...] = (
-    WorkerRegistered(worker_id="w1", host="farm-1", pid=17, slots=4, labels={"gpu": "yes"}, supervised=False),
+    WorkerRegistered(
+        worker_id="w1",
+        host="farm-1",
+        pid=17,
+        slots=4,
+        labels={"gpu": "yes"},
+        supervised=False,
+        machine="m1",
+        lifeline="l1",
+    ),
     WorkerDraining(**WORKER, reason="SIGTERM"),
     WorkerStopped(**WORKER, reason="drained"),
     WorkerExited(**WORKER, exit_code=1, signal=9, hung=True, unanswered_s=2.5, detail="out of memory"),
+    WorkerDisconnected(
+        **WORKER, reason="Client Closed", closed_at=MOMENT, probe="nobody answers", heartbeat_sequence=9
+    ),
+    WorkerVanished(**WORKER, machine="m1", lifeline="l1", reason="Client Closed", closed_at=MOMENT),
     WorkerSuspected(**WORKER, evidence=EVIDENCE),
     WorkerSuspicionRefuted(**WORKER, evidence=EVIDENCE),
     WorkerFailed(**WORKER, reason="silence", evidence=EVIDENCE, message="no heartbeat for 15.0 s"),
@@ -143,6 +160,8 @@ EXAMPLES: tuple[Event, ...] = (
     EventParked(sequence=8, subject="resurgam.event.worker.w1.odd", reason="unknown kind", excerpt="{}"),
     LogDamaged(first=3, last=4, noticed_by="projector"),
     ProjectionRebuilt(path="history.duckdb", reason="it was gone", through=99, started_at=MOMENT),
+    InvariantViolated(invariant="conservation", sequence=98, detail="5 tasks were submitted, 4 are somewhere"),
+    DetectorDegraded(reason="clock_step", extent_s=-15.75, heartbeats_sequence=7, coordinator_id="c1"),
 )
 
 PROVENANCE = Provenance(

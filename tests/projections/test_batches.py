@@ -226,7 +226,9 @@ def test_every_kind_is_known_to_the_mapping() -> None:
     assert silent == {
         "CoordinatorStarted",
         "CoordinatorStopped",
+        "DetectorDegraded",
         "EventParked",
+        "InvariantViolated",
         "LeaderElected",
         "LogDamaged",
         "PolicyChanged",

@@ -25,7 +25,8 @@ class Pulse:
     def __init__(self, wall: Callable[[], float]) -> None:
         self.sent: list[RecordedHeartbeat] = []
         self._wall = wall
-        self._waiting: asyncio.Queue[RecordedHeartbeat] = asyncio.Queue()
+        self._waiting: asyncio.Queue[RecordedHeartbeat | None] = asyncio.Queue()
+        self._lost: int | None = None
 
     def beat(self, worker_id: str, incarnation: int) -> None:
         heartbeat = Heartbeat(worker_id=worker_id, incarnation=incarnation, beat=1, sent_at=utc(self._wall()))
@@ -34,7 +35,18 @@ class Pulse:
 
     async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]:
         del wait_s
-        return [await self._waiting.get()]
+        recorded = await self._waiting.get()
+        return [] if recorded is None else [recorded]
+
+    def lose(self, count: int) -> None:
+        """The broker loses the last ones; all that are left have been delivered."""
+        del self.sent[-count:]
+        self._lost = len(self.sent)
+        self._waiting.put_nowait(None)
+
+    def lost(self) -> int | None:
+        lost, self._lost = self._lost, None
+        return lost
 
 
 class TroubledLog(MemoryLog):
@@ -61,6 +73,9 @@ class Farm:
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
+        """Of the machine that the consumer runs on."""
+        self.stepped = 0.0
+        """By how much the broker's clock has been set since."""
         self.log = TroubledLog(self.wall)
         self.pulse = Pulse(self.wall)
         self.writer = Writer(self.log, "test")
@@ -68,13 +83,16 @@ class Farm:
         self.consumer = self.another()
 
     def wall(self) -> float:
+        return self.now + self.stepped
+
+    def monotonic(self) -> float:
         return self.now
 
     def another(self) -> RecoveryConsumer:
         return self.reading(MemoryReader(self.log, 0, ()))
 
     def reading(self, reader: MemoryReader) -> RecoveryConsumer:
-        clock = ClusterClock(monotonic=self.wall, wall=self.wall)
+        clock = ClusterClock(monotonic=self.monotonic, wall=self.wall)
         return RecoveryConsumer(self.log, reader, self.pulse, source="coordinator/c1", clock=clock)
 
     async def elect(self, consumer: RecoveryConsumer | None = None, nonce: str = "nonce-01") -> Term:
@@ -100,5 +118,5 @@ class Farm:
     async def verified(self) -> None:
         outcome = await verify(self.log, ListedBeats(self.pulse.sent))
         assert outcome.difference is None, outcome.sentence()
-        assert outcome.obstacle is None
+        assert outcome.obstacle is None, outcome.obstacle
         assert outcome.decisions > 0

@@ -33,6 +33,7 @@ from events.task import (
 from events.worker import (
     Evidence,
     RecordedHeartbeat,
+    WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
     WorkerFailed,
@@ -48,6 +49,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
 from recovery.core import observe
 from tests.recovery.story import WORK, Story, policy_changed, registered, submitted
@@ -129,6 +131,20 @@ class Nonsense:
     def exit(self, one: int, two: int, three: int) -> None:
         incarnation = 0 if three == 0 else self._incarnation(one, two)
         self.story.tell(WorkerExited(worker_id=self._worker_id(one), incarnation=incarnation, hung=three == 1))
+
+    def vanish(self, one: int, two: int, _: int) -> None:
+        incarnation = self._incarnation(one, two)
+        self.story.tell(
+            WorkerVanished(worker_id=self._worker_id(one), incarnation=incarnation, machine="m", lifeline="l")
+        )
+
+    def disconnect(self, one: int, two: int, three: int) -> None:
+        worker_id, incarnation = self._worker_id(one), self._incarnation(one, two)
+        beat = self.story.state.beats.get(worker_id)
+        known = 0 if beat is None or three == 0 else beat.sequence
+        self.story.tell(
+            WorkerDisconnected(worker_id=worker_id, incarnation=incarnation, heartbeat_sequence=known + (three == 1))
+        )
 
     def drain(self, one: int, two: int, _: int) -> None:
         self.story.tell(WorkerDraining(worker_id=self._worker_id(one), incarnation=self._incarnation(one, two)))

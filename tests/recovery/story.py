@@ -40,6 +40,7 @@ class Batch(NamedTuple):
 
     as_of_events: int
     as_of_heartbeats: int
+    heartbeats_at: float | None
     decided_at: float
     decisions: tuple[Decision, ...]
 
@@ -138,13 +139,16 @@ class Story:
             _check_assignments(state, decisions)
         if not decisions:
             return []
-        self.batches.append(Batch(state.events_sequence, state.heartbeats_sequence, self.now, tuple(decisions)))
+        self.batches.append(
+            Batch(state.events_sequence, state.heartbeats_sequence, state.heartbeats_at, self.now, tuple(decisions))
+        )
         as_of = self.batches[-1]
         ignored = state.ignored.total()
         for index, decision in enumerate(decisions):
             provenance = Provenance(
                 as_of_events=as_of.as_of_events,
                 as_of_heartbeats=as_of.as_of_heartbeats,
+                as_of_heartbeats_at=None if as_of.heartbeats_at is None else utc(as_of.heartbeats_at),
                 decided_at=utc(self.now),
                 rules_version=RULES_VERSION,
                 rule=decision.rule,

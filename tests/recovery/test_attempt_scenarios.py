@@ -1,5 +1,6 @@
 """Bringing failed workers back: attempts, their spacing, their end."""
 
+import msgspec
 import pytest
 
 from events.policy import Policy
@@ -82,6 +83,19 @@ def test_without_the_stable_time_the_count_goes_on() -> None:
         story.wait(10.0, "w1")
     assert [event.attempt for event in story.told(WorkerRecoveryFailed)] == [1, 2]
     assert [event.attempt for event in story.told(WorkerRecoverySucceeded)] == [2, 3]
+
+
+def test_attempts_that_have_left_the_window_are_forgotten() -> None:
+    story = Story(Policy(recovery_attempts_window=60.0, max_recovery_attempts=2, recovery_attempt_timeout=5.0))
+    story.join("w1")
+    for _ in range(3):
+        story.tell(WorkerExited(worker_id="w1", incarnation=story.worker("w1").incarnation, exit_code=1))
+        story.wait(7.0)
+        story.come_back("w1")
+        story.wait(60.0, "w1")
+    assert [event.attempt for event in story.told(WorkerRecoveryFailed)] == [1, 1, 1]
+    assert not story.told(WorkerPermanentlyFailed)
+    assert len(story.worker("w1").attempts_failed) == 1
 
 
 def test_16_a_new_leader_goes_on_with_an_attempt() -> None:
@@ -170,6 +184,31 @@ def test_11_an_agent_that_dies_before_it_registers_ends_the_attempt_at_once() ->
     ((at, failed),) = story.timed(WorkerRecoveryFailed)
     assert at == 1.0
     assert "signal 11" in failed.error
+
+
+def test_an_agent_that_died_unregistered_is_no_news_of_one_that_did_register() -> None:
+    story = Story()
+    story.join("w1")
+    story.tell(WorkerExited(worker_id="w1", incarnation=story.worker("w1").incarnation, exit_code=1))
+    story.tell(registered("w1"))
+    story.tell(WorkerExited(worker_id="w1", incarnation=0, exit_code=2))
+    assert story.worker("w1").status == "alive"
+    story.beat("w1")
+    assert len(story.told(WorkerRecoveryProbed)) == 1
+    assert not story.told(WorkerRecoveryFailed)
+
+
+def test_an_answer_counts_for_the_attempt_that_asked() -> None:
+    story = Story()
+    story.join("w1")
+    story.tell(WorkerExited(worker_id="w1", incarnation=story.worker("w1").incarnation, exit_code=1))
+    story.join("w1")
+    (probed,) = story.told(WorkerRecoveryProbed)
+    answer = WorkerProbeAnswered(worker_id="w1", incarnation=probed.incarnation, attempt=probed.attempt + 1)
+    story.tell(answer)
+    assert not story.told(WorkerRecoverySucceeded)
+    story.tell(msgspec.structs.replace(answer, attempt=probed.attempt))
+    assert len(story.told(WorkerRecoverySucceeded)) == 1
 
 
 def test_12_drops_that_are_all_recovered_are_never_permanent() -> None:

@@ -267,6 +267,7 @@ async def test_silence_falls_due_without_any_event(farm: Farm) -> None:
     await farm.quiet()
     farm.now += 6.0
     await event_in(farm.log, is_kind(WorkerSuspected))
+    await farm.quiet()
     farm.now += 9.0
     await event_in(farm.log, is_kind(WorkerFailed))
     await farm.quiet()
@@ -341,6 +342,9 @@ async def test_a_heartbeat_source_that_ends_ends_the_consumer() -> None:
     class Broken:
         async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]:
             raise Unacknowledged("the connection has ended")
+
+        def lost(self) -> int | None:
+            return None
 
     farm.consumer._heartbeats = Broken()
     with pytest.raises(Unacknowledged, match="the connection has ended"):

@@ -33,6 +33,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
 from recovery.entities import Attempt
 from recovery.lifecycle import ATTEMPT, LIVE, TASK, WORKER, AttemptStatus, TaskStatus, WorkerStatus
@@ -52,6 +53,7 @@ WORKER_EVENTS: dict[type[Event], Maker] = {
     WorkerDraining: lambda story: WorkerDraining(**worker_fields(story)),
     WorkerStopped: lambda story: WorkerStopped(**worker_fields(story)),
     WorkerExited: lambda story: WorkerExited(**worker_fields(story), exit_code=1),
+    WorkerVanished: lambda story: WorkerVanished(**worker_fields(story), machine="m1", lifeline="l1"),
     WorkerFailed: lambda story: WorkerFailed(**worker_fields(story), reason="silence"),
     WorkerPermanentlyFailed: lambda _: WorkerPermanentlyFailed(worker_id="w1", attempts=1),
     WorkerReadmitted: lambda _: WorkerReadmitted(worker_id="w1", actor="alice"),

@@ -94,11 +94,24 @@ def test_10_the_infrastructure_budget(allowed: int, own: bool, how: str) -> None
     assert story.task("t1").verdict_used == 0
 
 
-@pytest.mark.parametrize("allowed", [0, 1, 3])
-def test_the_verdict_budget(allowed: int) -> None:
-    story = Story(Policy(verdict_retries=allowed))
+def test_10_what_was_fenced_before_it_started_pays_nothing() -> None:
+    """A worker that is cut off hands in everything that it has, begun or not."""
+    story = Story(Policy(infrastructure_retries=0))
     story.join("w1")
     story.tell(submitted("t1"))
+    story.finish("t1", "fenced", duration_s=0.0)
+    (requeued,) = story.told(TaskRequeued)
+    assert (requeued.reason, requeued.budget) == ("fenced", "none")
+    assert story.told(TaskCompleted) == []
+    assert [event.attempt for event in story.told(TaskAssigned)] == [1, 2]
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 3])
+@pytest.mark.parametrize("own", [True, False], ids=["the task's", "the policy's"])
+def test_the_verdict_budget(allowed: int, own: bool) -> None:
+    story = Story(Policy(verdict_retries=7 if own else allowed))
+    story.join("w1")
+    story.tell(submitted("t1", verdict_retries=allowed if own else None))
     for _ in range(allowed + 1):
         story.start("t1")
         story.finish("t1", "failed")

@@ -176,6 +176,24 @@ def test_draining_is_no_failure() -> None:
     assert story.state.workers_expected == 1
 
 
+def test_an_agent_that_dies_while_its_worker_stops_is_not_brought_back() -> None:
+    """Its supervisor reports both at once, and will carry out no order to restart it."""
+    story = Story()
+    story.join("w1", "w2")
+    story.tell(submitted("t1"))
+    story.start("t1")
+    incarnation = story.worker("w1").incarnation
+    story.tell(WorkerDraining(worker_id="w1", incarnation=incarnation))
+    exited = WorkerExited(worker_id="w1", incarnation=incarnation, signal=9)
+    story.tell(exited, WorkerStopped(worker_id="w1", incarnation=incarnation))
+    assert story.worker("w1").status == "stopped"
+    assert story.told(WorkerRecoveryScheduled) == []
+    assert story.status == "healthy"
+    assert story.task("t1").worker_id == "w2"
+    story.wait(100.0, "w2")
+    assert story.told(WorkerFailed) == []
+
+
 def test_a_drained_worker_that_falls_silent_is_failed_once_it_is_certain() -> None:
     story = Story()
     story.join("w1")
