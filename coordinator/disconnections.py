@@ -6,25 +6,30 @@ is called, for `reconnect_grace`. If neither it nor its supervisor has answered 
 `WorkerDisconnected` is recorded, for which the worker is suspected: it may live on behind a cut network, and its tasks
 with it. The witness is asked on for as long as the worker is counted as live.
 
+A worker that is suspected for its silence is looked for in the same way: its advisory may not have come, for nobody
+listened, or because the broker gives none.
+
 Every coordinator watches, so that a new leader knows what happened before it led; the leader alone asks and records.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import structlog
 from msgspec import Meta
 
-from events.bus import Bus, Message
+from events.bus import Bus, Message, Subscription
 from events.clock import seconds
+from events.envelope import Recorded
 from events.errors import LogError
 from events.host import host
 from events.identity import is_id, new_id
 from events.streams import Streams
-from events.worker import WorkerDisconnected, WorkerVanished
+from events.system import LeaderElected
+from events.worker import WorkerDisconnected, WorkerSuspected, WorkerVanished
 from recovery.consumer import RecoveryConsumer
 from recovery.entities import Worker
 from recovery.lifecycle import LIVE
@@ -43,8 +48,7 @@ PAUSE_S_MAX = 1.0
 QUESTIONS_MAX = 32
 """Workers asked about at one time: whole farms lose their connections in one moment."""
 STORED_LATE_S_MAX = 0.25
-"""A heartbeat may be stored a moment after the connection that brought it has ended. Whoever has come back within so
-short a time answers when it is called."""
+"""Whoever has come back within so short a time answers when it is called."""
 REASON_MAX = 200
 CANARY_S_MAX = 5.0
 
@@ -69,6 +73,15 @@ class Advisory(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(Advisory)
 
 
+class Loss(NamedTuple):
+    """Why a worker is looked for."""
+
+    since: float
+    """What was heard of it later refutes; cluster time."""
+    reason: str
+    closed_at: datetime | None
+
+
 class DisconnectionWatch:
     """`start`, then `stop`, once each."""
 
@@ -76,6 +89,7 @@ class DisconnectionWatch:
         self._bus = bus
         self._streams = streams
         self._consumer = consumer
+        self._subscription: Subscription | None = None
         self._searches: dict[str, asyncio.Task[None]] = {}
         self._asking = asyncio.Semaphore(QUESTIONS_MAX)
 
@@ -85,9 +99,12 @@ class DisconnectionWatch:
         Raises:
             Unacknowledged: the connection is closed.
         """
-        await self._bus.subscribe(SUBJECT, self._hear)
+        self._subscription = await self._bus.subscribe(SUBJECT, self._hear)
+        self._consumer.listen(self._take)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        if self._subscription is not None:
+            await self._bus.unsubscribe(self._subscription)
         for search in self._searches.values():
             search.cancel()
 
@@ -97,14 +114,33 @@ class DisconnectionWatch:
         except msgspec.DecodeError:
             return  # anybody of the account could have sent it
         worker_id = advisory.worker_id
-        if worker_id is None:
+        if worker_id is not None:
+            closed_at = advisory.client.stop
+            # A heartbeat may be stored a moment after the connection that brought it has ended.
+            since = 0.0 if closed_at is None else seconds(closed_at) + STORED_LATE_S_MAX
+            self._look_for(worker_id, Loss(since, advisory.reason, closed_at))
+
+    def _take(self, batch: Sequence[Recorded]) -> None:
+        if not self._consumer.leading:
             return
+        workers = self._consumer.state.workers
+        for recorded in batch:
+            event = recorded.event
+            if isinstance(event, WorkerSuspected):
+                self._look_for_silent(workers.get(event.worker_id))
+            elif isinstance(event, LeaderElected):
+                for worker in workers.values():
+                    self._look_for_silent(worker)
+
+    def _look_for_silent(self, worker: Worker | None) -> None:
+        if worker is not None and worker.status == "suspect" and worker.worker_id not in self._searches:
+            self._look_for(worker.worker_id, Loss(self._heard_at(worker), "", None))
+
+    def _look_for(self, worker_id: str, loss: Loss) -> None:
         before = self._searches.pop(worker_id, None)
         if before is not None:
             before.cancel()
-        search = asyncio.get_running_loop().create_task(
-            self._search(worker_id, advisory), name=f"search for {worker_id}"
-        )
+        search = asyncio.get_running_loop().create_task(self._search(worker_id, loss), name=f"search for {worker_id}")
         self._searches[worker_id] = search
         search.add_done_callback(lambda done: self._note_end(worker_id, done))
 
@@ -115,14 +151,14 @@ class DisconnectionWatch:
             # The silence will tell.
             log.error("search_failed", worker_id=worker_id, error=repr(error), exc_info=error)
 
-    async def _search(self, worker_id: str, advisory: Advisory) -> None:
+    async def _search(self, worker_id: str, loss: Loss) -> None:
         """Until the worker has been reached, or heard, or is over."""
         began = host().monotonic()
         incarnation = 0
         said = False
         pause = PAUSE_S
         while True:
-            worker = self._missing(worker_id, incarnation, advisory)
+            worker = self._missing(worker_id, incarnation, loss)
             if worker is None:
                 return
             incarnation = worker.incarnation
@@ -134,29 +170,30 @@ class DisconnectionWatch:
                 if not self._still(worker, incarnation):
                     continue
                 if held is False:
-                    self._record_vanished(worker, advisory)
+                    self._record_vanished(worker, loss)
                     return
                 if not said and not why:
                     return
                 if grace_over and not said:
-                    self._record_disconnected(worker, advisory, why)
+                    if worker.status == "alive":
+                        self._record_disconnected(worker, loss, why)
                     said = True
                 if said and held is None:
                     return  # nobody can tell more than its silence
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_S_MAX)
 
-    def _missing(self, worker_id: str, incarnation: int, advisory: Advisory) -> Worker | None:
+    def _missing(self, worker_id: str, incarnation: int, loss: Loss) -> Worker | None:
         """The worker, if it is counted as live and has not been heard since."""
-        state = self._consumer.state
-        worker = state.workers.get(worker_id)
-        closed_at = advisory.client.stop
+        worker = self._consumer.state.workers.get(worker_id)
         if worker is None or worker.status not in LIVE or incarnation not in (0, worker.incarnation):
             return None
-        since = 0.0 if closed_at is None else seconds(closed_at)
+        return worker if self._heard_at(worker) <= loss.since else None
+
+    def _heard_at(self, worker: Worker) -> float:
+        state = self._consumer.state
         beat = state.newer_beat(worker) or state.last_beat(worker)
-        heard = max(worker.registered_at, 0.0 if beat is None else beat.time)
-        return worker if heard <= since + STORED_LATE_S_MAX else None
+        return max(worker.registered_at, 0.0 if beat is None else beat.time)
 
     def _still(self, worker: Worker, incarnation: int) -> bool:
         """Whether that is still so after the answers have come, and this coordinator may say so."""
@@ -172,7 +209,7 @@ class DisconnectionWatch:
         """Why it could not be reached; empty if it was."""
         return await ask_presence(self._bus, self._streams, worker_id, timeout_s=ANSWER_S_MAX)
 
-    def _record_vanished(self, worker: Worker, advisory: Advisory) -> None:
+    def _record_vanished(self, worker: Worker, loss: Loss) -> None:
         assert worker.machine is not None
         assert worker.lifeline is not None
         log.warning("worker_vanished", worker_id=worker.worker_id, incarnation=worker.incarnation)
@@ -182,20 +219,20 @@ class DisconnectionWatch:
                 incarnation=worker.incarnation,
                 machine=worker.machine,
                 lifeline=worker.lifeline,
-                reason=advisory.reason[:REASON_MAX],
-                closed_at=advisory.client.stop,
+                reason=loss.reason[:REASON_MAX],
+                closed_at=loss.closed_at,
             )
         )
 
-    def _record_disconnected(self, worker: Worker, advisory: Advisory, probe: str) -> None:
+    def _record_disconnected(self, worker: Worker, loss: Loss, probe: str) -> None:
         log.warning("worker_disconnected", worker_id=worker.worker_id, incarnation=worker.incarnation)
         beat = self._consumer.state.last_beat(worker)
         self._consumer.record(
             WorkerDisconnected(
                 worker_id=worker.worker_id,
                 incarnation=worker.incarnation,
-                reason=advisory.reason[:REASON_MAX],
-                closed_at=advisory.client.stop,
+                reason=loss.reason[:REASON_MAX],
+                closed_at=loss.closed_at,
                 probe=probe[:REASON_MAX],
                 heartbeat_sequence=0 if beat is None else beat.sequence,
             )

@@ -86,7 +86,8 @@ class Leadership:
         return [(worker.worker_id, worker.incarnation) for worker in workers if worker.status not in GONE]
 
     async def run(self) -> None:
-        """
+        """Follows, campaigns and leads.
+
         Raises:
             PositionLost: the log has lost what was folded, and somebody listens who has drawn conclusions from it.
             LogError: the log cannot be read any more.
@@ -130,7 +131,7 @@ class Leadership:
             for task in done:
                 task.result()
         finally:
-            disconnections.stop()
+            await disconnections.stop()
             consumer.stop_leading()
             await ended(folding, campaign)
             with contextlib.suppress(Unacknowledged):

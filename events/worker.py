@@ -74,14 +74,14 @@ class WorkerDisconnected(WorkerEvent, tag="worker.disconnected", frozen=True, kw
 
 
 class WorkerVanished(WorkerEvent, tag="worker.vanished", frozen=True, kw_only=True):
-    """Its connections are closed, and a witness on its machine finds that nothing holds its lifeline: neither it nor
-    anything that it had started is left. Definitive evidence."""
+    """It has lost its connections or is not heard, and a witness on its machine finds that nothing holds its lifeline:
+    neither it nor anything that it had started is left. Definitive evidence."""
 
     incarnation: Sequence
     machine: Id
     lifeline: Id
     reason: Text = ""
-    """Why the connection was closed, in the broker's words."""
+    """Why the connection was closed, in the broker's words; empty where its silence was what it was looked for."""
     closed_at: Moment | None = None
     """By the broker's clock."""
 

@@ -138,8 +138,8 @@ def vanished(state: State, recorded: Recorded, event: WorkerVanished) -> bool:
         return False
     worker.exit_reason = "disconnected"
     worker.exit_sequence = recorded.sequence
-    how = f" ({event.reason[:DETAIL_MAX]})" if event.reason else ""
-    worker.exit_message = f"its connections were closed{how}, and nothing is left of it on its machine"
+    how = f"its connections were closed ({event.reason[:DETAIL_MAX]})" if event.reason else "it is not heard"
+    worker.exit_message = f"{how}, and nothing is left of it on its machine"
     index_worker(state, worker)
     return True
 

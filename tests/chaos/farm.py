@@ -152,8 +152,8 @@ class Farm:
     # Starting
 
     def launch(self, name: str, *command: str, url: str = "") -> Member:
-        """Starts a module of ours, which dies with this process whatever happens to it. `url`: of the broker, if not the
-        broker's own."""
+        """Starts a module of ours, which dies with this process whatever happens to it. `url`: of the broker, if not
+        its own."""
         folder = self.folder / f"{name}-{len(self.everyone)}"
         folder.mkdir()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RESURGAM_")}

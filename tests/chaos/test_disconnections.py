@@ -185,3 +185,19 @@ async def test_a_worker_that_is_killed_while_it_is_cut_off_is_found_by_a_witness
             await farm.seen(WorkerFailed, worker_id="w1", reason="disconnected")
             verdict = (await farm.verdicts())[staying]
             assert (verdict.verdict, verdict.attempt, verdict.worker_id) == ("passed", 2, "w2")
+
+
+async def test_a_worker_that_dies_while_nobody_listens_is_found_when_it_is_suspected(new_farm: NewFarm) -> None:
+    """Nobody has heard of its disconnection: the only coordinator was killed before it."""
+    async with new_farm() as farm:
+        await farm.start(workers=2)
+        (staying,) = await farm.submit([farm.shop.command("stay", "stays")])
+        first, _ = await staying_on(farm, staying, "stays")
+        farm.members["c1"].process.kill()
+        tree = await kill_both(farm, first.worker_id)
+        await until(gone(tree), 5, "the end of all that the worker had started")
+        await farm.start_coordinator("c1")
+        suspected = await farm.seen(WorkerSuspected, worker_id=first.worker_id)
+        failed = await farm.seen(WorkerFailed, worker_id=first.worker_id, reason="disconnected")
+        assert failed.time - suspected.time < CALM.failed_after - CALM.suspect_after
+        assert (await farm.verdicts())[staying].attempt == 2

@@ -11,6 +11,7 @@ from events.policy import Policy
 from events.worker import (
     Evidence,
     FailureReason,
+    WorkerDisconnected,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -25,6 +26,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerVanished,
 )
 from tests.recovery.story import Story, policy_changed, registered
 from tests.replay.wrong import checked, decided, farm
@@ -70,6 +72,21 @@ def led(story: Story) -> None:
 
 def exits(story: Story) -> None:
     story.tell(WorkerExited(worker_id="w1", incarnation=story.worker("w1").incarnation, signal=9))
+
+
+def vanishes(story: Story) -> None:
+    incarnation = story.worker("w1").incarnation
+    story.tell(WorkerVanished(worker_id="w1", incarnation=incarnation, machine="m1", lifeline="l1"))
+
+
+def cut_off(story: Story) -> None:
+    """w1 has lost its connection, and the leader has not looked yet."""
+    incarnation = story.worker("w1").incarnation
+    story.tell(WorkerDisconnected(worker_id="w1", incarnation=incarnation, heartbeat_sequence=LAST_OF_W1))
+
+
+def suspected_as_cut_off(story: Story) -> Event:
+    return judged(WorkerSuspected, heartbeat_sequence=LAST_OF_W1, event_sequence=story.last)(story)
 
 
 def gone(story: Story) -> None:
@@ -226,6 +243,15 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
     ),
     ("an exit that nobody reported", nothing, failed("worker_exit", event_sequence=3), "failed-on-evidence"),
     ("another report", exits, failed("worker_exit", event_sequence=3), "failed-on-evidence"),
+    ("vanished, and nobody says so", nothing, failed("disconnected", event_sequence=3), "failed-on-evidence"),
+    (
+        "disconnected is no proof",
+        cut_off,
+        lambda s: failed("disconnected", event_sequence=s.last)(s),
+        "failed-on-evidence",
+    ),
+    ("cut off, and no word of it", nothing, suspected_as_cut_off, "failed-on-evidence"),
+    ("cut off, and heard since", both(beats, cut_off), suspected_as_cut_off, "failed-on-evidence"),
     ("hung, and no word of it", nothing, failed("worker_hung"), "failed-on-evidence"),
     ("no first beat, too early", back, failed("no_first_heartbeat"), "failed-on-evidence"),
     ("no first beat, and it beat", silent(31.0), failed("no_first_heartbeat"), "failed-on-evidence"),
@@ -295,6 +321,8 @@ RIGHT: list[tuple[str, Given, Wrong, str | None]] = [
     ("refuted", both(suspect, beats), judged(WorkerSuspicionRefuted, heartbeat_sequence=2), None),
     ("failed", both(suspect, silent(16.0)), failed("silence", **SIXTEEN), None),
     ("exited", exits, lambda story: failed("worker_exit", event_sequence=story.last)(story), None),
+    ("vanished", vanishes, lambda story: failed("disconnected", event_sequence=story.last)(story), None),
+    ("cut off", cut_off, suspected_as_cut_off, None),
     ("never heard", both(back, silent(31.0)), failed("no_first_heartbeat"), None),
     ("no answer", both(asked, silent(45.0, "w1")), failed("unknown"), None),
     ("scheduled", gone, step("scheduled"), None),

@@ -34,15 +34,14 @@ LEADER: tuple[Bug, ...] = (
         ),
     ),
     bug(
-        "unsettled-batch-forgotten",
-        "A batch that was not acknowledged in time counts as not stored, and its decisions are made anew.",
+        "silence-taken-for-consent",
+        "A batch that was not acknowledged in time counts as stored, and its leader waits for it to come by.",
         (
             "recovery.consumer:RecoveryConsumer._append",
             'log.info("append_unacknowledged", error=str(error))',
             """
             log.info("append_unacknowledged", error=str(error))
-            self._unsettled = None
-            return False
+            return True
             """,
         ),
     ),
@@ -103,20 +102,22 @@ READER: tuple[Bug, ...] = (
     ),
     bug(
         "delivered-twice",
-        "A new consumer starts behind the last message that was taken, while others wait in the buffer.",
-        (
-            "events.reader:RawReader._consume",
-            "begin = self._received + 1 if self._confirmed else self._received",
-            "begin, self._confirmed = self.sequence + 1, True",
-        ),
+        "The message that a new consumer begins with, for it to be recognised, is handed on as if it were new.",
         (
             "events.reader:RawReader._deliver",
             """
+            if not self._confirmed:
+                self._take_again(sequence, time_ns, pending=int(fields[-1]))
+                return
             if sequence <= self._received:
                 return
             if not self._filters and sequence != self._received + 1:
             """,
-            "if not self._filters and sequence > self._received + 1:",
+            """
+            if not self._confirmed:
+                self._take_again(sequence, time_ns, pending=int(fields[-1]))
+            if not self._filters and sequence > self._received + 1:
+            """,
         ),
     ),
 )

@@ -5,11 +5,11 @@ from tests.simulation.planted.bug import Bug, bug
 WORKER: tuple[Bug, ...] = (
     bug(
         "keeper-outlives-worker",
-        "The sign of the start's allowance is turned: a task's keeper waits longer than the leader does.",
+        "A task's keeper is told the wrong limit, which is longer than the leader waits before it gives the task away.",
         (
             "worker.beats:keeper_fence_s",
             "return min(policy.self_fence_after, policy.failed_after - START_WITHIN_BEATS * policy.heartbeat_interval)",
-            "return policy.failed_after + START_WITHIN_BEATS * policy.heartbeat_interval",
+            "return policy.first_heartbeat_timeout",
         ),
     ),
     bug(
@@ -22,15 +22,6 @@ WORKER: tuple[Bug, ...] = (
             return False
             """,
             'logger.info("heartbeat_unacknowledged", beat=self._beat, error=str(error))',
-        ),
-    ),
-    bug(
-        "doubt-ignored",
-        "After a long cut the first acknowledged heartbeat is enough to start what is read next.",
-        (
-            "worker.beats:Heart.may_start",
-            "and not self._doubtful",
-            "",
         ),
     ),
     bug(
