@@ -38,6 +38,10 @@ class JetStreamReader:
     def caught_up(self) -> bool:
         return self._raw.caught_up
 
+    @property
+    def steady(self) -> bool:
+        return self._raw.steady
+
     async def next(self, wait_s: float | None = None) -> list[Recorded]:
         decode = codec.decode
         return [

@@ -89,10 +89,18 @@ class Reader(Protocol):
         """Nothing was known to be left in the log when the last batch was returned."""
         ...
 
+    @property
+    def steady(self) -> bool:
+        """The log is there, and holds what was returned. After a disconnection that has to be found out anew; until
+        then nothing should be written that rests on what was read.
+        """
+        ...
+
     async def next(self, wait_s: float | None = None) -> list[Recorded]:
         """What has come, at least one event, at most about a thousand; [] when nothing came for `wait_s` seconds.
 
         Raises:
+            PositionLost: the log does not hold any more what was returned.
             LogError: the log cannot be read at all any more.
         """
         ...

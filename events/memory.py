@@ -25,6 +25,7 @@ class MemoryReader:
         self._scanned = after
         self.sequence = after
         self.caught_up = False
+        self.steady = True
 
     async def next(self, wait_s: float | None = None) -> list[Recorded]:
         try:

@@ -4,8 +4,8 @@ The server numbers what it delivers (the consumer sequence). A hole in that numb
 longer than two idle heartbeats means that something was lost on the way; then a new consumer is made. Deliveries of an
 older consumer arrive on an older inbox and are dropped.
 
-A broker that has lost the tail of a stream uses the same sequences again, so a new consumer begins with the last message
-received, not behind it: the same sequence with the same time proves that all up to there is still what it was.
+A broker that has lost the tail of a stream uses the same sequences again, so a new consumer begins with the last
+message received, not behind it: the same sequence with the same time proves that all up to there is what it was.
 """
 
 import asyncio
@@ -52,6 +52,7 @@ class RawReader:
         """The present consumer has begun with the last message received."""
         self._doubtful = False
         """It has not: what it delivers counts for nothing."""
+        self._steady = True
         self._lost: int | None = None
         self._consumer_sequence = 0
         self._subscription: Subscription | None = None
@@ -70,16 +71,25 @@ class RawReader:
 
     async def start(self) -> Self:
         await self._consume()
-        self._bus.on_reconnect(self._renew.set)
+        self._bus.on_reconnect(self._note_reconnection)
         self._keeper = asyncio.create_task(self._keep(), name=f"reader of {self._stream}")
         return self
 
     async def close(self) -> None:
         if self._keeper is not None:
-            self._bus.forget_reconnect(self._renew.set)
+            self._bus.forget_reconnect(self._note_reconnection)
             keeper, self._keeper = self._keeper, None
             await ended(keeper)
         await self._drop_subscription()
+
+    @property
+    def steady(self) -> bool:
+        """The broker is there, and since the last reconnection it has been seen to hold what was received."""
+        return self._steady and self._bus.connected
+
+    def _note_reconnection(self) -> None:
+        self._steady = False
+        self._renew.set()
 
     async def next(self, wait_s: float | None = None) -> list[tuple[int, float, Message]]:
         """What has come; [] when nothing came for `wait_s` seconds, or when there is news of a loss.
@@ -96,7 +106,7 @@ class RawReader:
             self._arrived.clear()
             self._room.set()
         self.sequence = batch[-1][0]
-        self._look_whether_caught_up()
+        self.caught_up = not self._buffer and self._pending == 0 and self._confirmed
         return batch
 
     async def _wait(self, wait_s: float | None) -> bool:
@@ -159,11 +169,12 @@ class RawReader:
             self._pending = _num_pending(answer)
             if not self._confirmed and self._pending == 0:
                 self._doubt()
-        self._look_whether_caught_up()
+        self._look_where_it_stands()
         self._last_heard = asyncio.get_running_loop().time()
 
-    def _look_whether_caught_up(self) -> None:
+    def _look_where_it_stands(self) -> None:
         self.caught_up = not self._buffer and self._pending == 0 and self._confirmed
+        self._steady = self._confirmed and not self._renew.is_set()
 
     def _doubt(self) -> None:
         self._doubtful = True
@@ -247,7 +258,7 @@ class RawReader:
             return
         self._confirmed = True
         self._pending = pending
-        self._look_whether_caught_up()
+        self._look_where_it_stands()
 
     async def _control(self, message: Message) -> None:
         self._last_heard = asyncio.get_running_loop().time()

@@ -43,7 +43,8 @@ class _Answer(msgspec.Struct):
 
 
 async def stream_extent(bus: Bus, stream: str) -> Extent:
-    """
+    """How far it goes now.
+
     Raises:
         BrokerRefused: there is no such stream.
         Unacknowledged: no answer.

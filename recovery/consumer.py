@@ -157,8 +157,9 @@ class RecoveryConsumer:
         """How long nothing need be done if nothing comes. What falls due is the leader's matter alone."""
         if self._term is None:
             return IDLE_WAIT_S_MAX
-        if not self.leading:
-            # The election is on its way, or the lease has run out and may be renewed: nobody wakes us for that.
+        if not self.leading or self._unsettled is not None:
+            # The election is on its way, the lease has run out and may be renewed, or the log is being looked at again:
+            # nobody wakes us for that.
             return RETRY_PAUSE_S
         return min(IDLE_WAIT_S_MAX, max(0.0, next_due(self.state) - self.clock.now()))
 
@@ -308,9 +309,12 @@ class RecoveryConsumer:
         )
 
     async def _append(self, term: Term, drafts: Sequence[Draft]) -> bool:
-        """Until it is known to be stored; False: this term is over."""
+        """Until it is known to be stored; False: this term is over, or nothing may be said at present."""
         pause = RETRY_PAUSE_S
         while term is self._term and term.holds():
+            if not self._events.steady:
+                # What was decided may rest on events that the broker has lost, and the fence may stand on one of them.
+                return False
             try:
                 await self._log.append(drafts, fence=Fence(LEADER_TAIL, term.token))
             except Fenced:

@@ -255,6 +255,7 @@ class ArchiveReader:
         self._damage: list[tuple[int, int]] = []
         self.sequence = after
         self.caught_up = after >= last
+        self.steady = True
 
     async def next(self, wait_s: float | None = None) -> list[Recorded]:
         """What follows; [] at the end, at once: nothing more will come."""

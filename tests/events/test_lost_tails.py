@@ -1,4 +1,4 @@
-"""Readers of a stream whose tail the broker has lost: sequences that were delivered come again, and mean something else.
+"""Readers of a stream whose tail the broker has lost: sequences come again, and mean something else.
 
 The real broker is given back an older copy of its store; the simulated one forgets.
 """
@@ -199,10 +199,10 @@ async def test_a_stream_that_has_grown_past_the_position_again_is_not_mistaken(
     subscription, raw._subscription = raw._subscription, None  # it hears nothing for a while
     assert subscription is not None
     await bus.unsubscribe(subscription)
-    raw._bus.forget_reconnect(raw._renew.set)
+    raw._bus.forget_reconnect(raw._note_reconnection)
     await broker.forget()
     assert await beat(bus, streams, 6, 7, 8) > last
-    raw._bus.on_reconnect(raw._renew.set)
+    raw._bus.on_reconnect(raw._note_reconnection)
     raw._renew.set()
     lost, _ = await loss(reader)
     assert lost == 6

@@ -22,7 +22,7 @@ from tests.simulation.faults import LEADER, Fault, FaultKind
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.protocol import Message
 from tests.simulation.scenario import Outcome, Scenario, Workload
-from tests.simulation.stream import Stored
+from tests.simulation.storage import Stored
 from tests.simulation.world import MEMORY, World, quiet_logs, simulate
 
 BROKER, W1, W2, C1 = "broker", "worker-1", "worker-2", "coordinator-1"
@@ -117,15 +117,19 @@ class Rest(NamedTuple):
     """Between the projector's tables and a rebuild."""
 
 
-async def rest_of(world: World, *, at: float, down_s: float) -> tuple[int, list[bool], str | None]:
+async def rest_of(world: World, *, at: float, down_s: float, dead: str | None) -> tuple[int, list[bool], str | None]:
     broker, events = world.broker, world.streams.events
     broker.start()
-    for service in (*world.coordinators.values(), *world.workers.values()):
-        service.start()
+    for coordinator in world.coordinators.values():
+        coordinator.start()
+    for worker in world.workers.values():
+        worker.start()
     assert world.projector is not None
     world.projector.start()
     await world._in_client(world._submit())
     await asyncio.sleep(at)
+    if dead is not None:
+        world.workers[dead].kill_agent()
     before = broker.streams[events].last_sequence
     broker.power_loss(sync_always=False)
     lost = before - broker.streams[events].last_sequence
@@ -141,7 +145,8 @@ async def rest_of(world: World, *, at: float, down_s: float) -> tuple[int, list[
     return lost, agents, await first_difference(path, JetStreamLog(bus, world.streams))
 
 
-def after_power_loss(seed: int, *, at: float, down_s: float = 5.0) -> Rest:
+def after_power_loss(seed: int, *, at: float, down_s: float = 5.0, dead: str | None = None) -> Rest:
+    """`dead`: a worker whose agent has just died when it happens."""
     scenario = Scenario(
         seed=seed,
         workers=3,
@@ -154,7 +159,7 @@ def after_power_loss(seed: int, *, at: float, down_s: float = 5.0) -> Rest:
         loop = VirtualLoop()
         world = World(scenario, loop, Path(path))
         try:
-            lost, agents, difference = loop.run_until_complete(rest_of(world, at=at, down_s=down_s))
+            lost, agents, difference = loop.run_until_complete(rest_of(world, at=at, down_s=down_s, dead=dead))
         finally:
             loop.close()
     streams = world.broker.streams
@@ -194,3 +199,12 @@ def test_a_log_that_has_lost_its_end_is_a_whole_log(seed: int, at: float) -> Non
     assert done == left
     registered = {recorded.event.worker_id for recorded in rest.records if isinstance(recorded.event, WorkerRegistered)}
     assert registered == {"worker-1", "worker-2", "worker-3"}
+
+
+@pytest.mark.parametrize("seed", [3, 8, 20])
+def test_a_worker_of_which_nobody_knows_any_more_comes_back(seed: int) -> None:
+    """Its registration is lost, and its supervisor waits for the order to start a new agent: nobody will give it."""
+    rest = after_power_loss(seed, at=6.0, dead=W1)
+    assert rest.violations == []
+    registered = [recorded.event for recorded in rest.records if isinstance(recorded.event, WorkerRegistered)]
+    assert {event.worker_id for event in registered} == {"worker-1", "worker-2", "worker-3"}
