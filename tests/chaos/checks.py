@@ -54,7 +54,9 @@ async def check_everything(farm: Farm, *, apart: bool = True) -> list[Recorded]:
     async with StreamBeats(farm.bus, farm.streams) as beats:
         outcome = await verify(farm.log, beats)
     assert outcome.difference is None, outcome.sentence()
-    assert outcome.obstacle is None, outcome.sentence()
+    # A broker that is killed loses its last heartbeats, and what was decided on them cannot be decided again.
+    lost = outcome.obstacle is not None and "heartbeats that the broker has lost" in outcome.obstacle
+    assert outcome.obstacle is None or (lost and farm.broker.restarts), outcome.sentence()
     for path in sorted(farm.folder.glob("*.duckdb")):
         assert await first_difference(path, farm.log) is None
     check_rows(records, farm, last)

@@ -4,15 +4,20 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
 import structlog
 
 from coordinator.leadership import Leadership
 from events.bus import Bus
+from events.errors import PositionLost
+from events.heartbeats import send_heartbeat
 from events.jetstream import JetStreamLog
 from events.policy import Policy, policy_hash
 from events.streams import Streams
-from events.system import LeaderElected, PolicyChanged
+from events.system import DetectorDegraded, LeaderElected, PolicyChanged
+from events.worker import Heartbeat
 from events.writer import Writer
+from tests.events.examples import MOMENT
 from tests.waiting import event_in, is_kind, until
 
 
@@ -81,3 +86,40 @@ async def test_two_candidates_and_one_leader(log: JetStreamLog, bus: Bus, stream
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def lose(leadership: Leadership) -> None:
+    """As the reader does when the log does not hold any more what it has delivered."""
+    consumer = leadership._consumer
+    assert consumer is not None
+    consumer._events._raw._fail(PositionLost("gone"))  # type: ignore[attr-defined] # the port says nothing of how
+
+
+async def test_a_log_that_has_lost_its_tail_is_folded_anew(log: JetStreamLog, bus: Bus, streams: Streams) -> None:
+    """And of the heartbeats before that nobody shall know: they may speak of registrations that are gone."""
+    async with leading(log, bus, streams, "c1", Policy()) as leadership:
+        await event_in(log, is_kind(PolicyChanged))
+        sent = await send_heartbeat(bus, streams, Heartbeat(worker_id="w1", incarnation=99, beat=1, sent_at=MOMENT))
+        first = leadership._consumer
+        with structlog.testing.capture_logs() as logs:
+            lose(leadership)
+            await until(lambda: leadership._consumer is not first, what="another fold")
+            await until(lambda: leadership.status().leading, what="the second term")
+        assert next(entry["event"] for entry in logs if entry["log_level"] == "warning") == "log_tail_lost"
+        assert leadership.status().term == 2
+        told = await event_in(log, is_kind(DetectorDegraded, reason="heartbeats_lost"))
+        assert isinstance(told.event, DetectorDegraded)
+        assert told.event.heartbeats_sequence == sent
+        assert leadership._consumer is not None
+        assert leadership._consumer.state.beats == {}
+
+
+async def test_whoever_listens_has_taken_in_what_is_gone(log: JetStreamLog, bus: Bus, streams: Streams) -> None:
+    """A run shows its user what was folded, and cannot take it back: it ends and says why."""
+    leadership = Leadership(log, bus, streams, "c1", Policy())
+    running = asyncio.create_task(leadership.run())
+    await until(lambda: leadership.status().leading, what="c1 to lead")
+    leadership.listen(lambda batch: None)
+    lose(leadership)
+    with pytest.raises(PositionLost, match="gone"):
+        await running

@@ -34,6 +34,8 @@ from tests.simulation.schedule import scenario_of
 
 ALL = pytest.mark.parametrize("planted", BUGS.values(), ids=BUGS.keys())
 
+CAUGHT_MIN = 20
+
 
 @ALL
 def test_a_bug_is_there_while_it_is_planted(planted: Bug) -> None:
@@ -370,9 +372,12 @@ def test_the_table_on_the_page() -> None:
         updated("nothing", [])
 
 
-def test_the_table_names_every_bug_and_tells_what_it_is() -> None:
+def test_the_table_names_bugs_that_there_are_and_tells_what_they_are() -> None:
+    """Those that no seed has caught so far are not in it; the page says how many there are."""
     text = PAGE.read_text(encoding="utf-8")
-    assert [row.bug for row in rows(text)] == list(BUGS)
+    caught = [row.bug for row in rows(text)]
+    assert caught == [name for name in BUGS if name in caught]
+    assert len(caught) >= CAUGHT_MIN
     assert updated(text, []) == text, "run python -m tests.simulation.planted --write --seeds 0:0"
     assert all(row.seeds <= SEEDS_MAX for row in rows(text))
 
