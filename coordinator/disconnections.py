@@ -134,7 +134,7 @@ class DisconnectionWatch:
 
     def _look_for_silent(self, worker: Worker | None) -> None:
         if worker is not None and worker.status == "suspect" and worker.worker_id not in self._searches:
-            self._look_for(worker.worker_id, Loss(self._heard_at(worker), "", None))
+            self._look_for(worker.worker_id, Loss(self._consumer.state.heard_at(worker), "", None))
 
     def _look_for(self, worker_id: str, loss: Loss) -> None:
         before = self._searches.pop(worker_id, None)
@@ -185,15 +185,11 @@ class DisconnectionWatch:
 
     def _missing(self, worker_id: str, incarnation: int, loss: Loss) -> Worker | None:
         """The worker, if it is counted as live and has not been heard since."""
-        worker = self._consumer.state.workers.get(worker_id)
+        state = self._consumer.state
+        worker = state.workers.get(worker_id)
         if worker is None or worker.status not in LIVE or incarnation not in (0, worker.incarnation):
             return None
-        return worker if self._heard_at(worker) <= loss.since else None
-
-    def _heard_at(self, worker: Worker) -> float:
-        state = self._consumer.state
-        beat = state.newer_beat(worker) or state.last_beat(worker)
-        return max(worker.registered_at, 0.0 if beat is None else beat.time)
+        return worker if state.heard_at(worker) <= loss.since else None
 
     def _still(self, worker: Worker, incarnation: int) -> bool:
         """Whether that is still so after the answers have come, and this coordinator may say so."""

@@ -96,7 +96,11 @@ class Bus(abc.ABC):
 
     @abc.abstractmethod
     async def subscribe(self, subject: str, handler: Handler, *, pending_max: int = 65_536) -> Subscription:
-        """Calls `handler` for each message, one after another. What it raises is logged and costs that message only."""
+        """Calls `handler` for each message, one after another. What it raises is logged and costs that message only.
+
+        Raises:
+            Unacknowledged: the connection is closed.
+        """
 
     @abc.abstractmethod
     async def unsubscribe(self, subscription: Subscription) -> None: ...

@@ -5,6 +5,7 @@
 * reconnections of a whole farm come at once, so each client waits its own time;
 * a request whose permission is denied only times out, so violations are kept for the error message;
 * before Python 3.12 its requests lose a cancellation that comes together with their answer, so that is looked for;
+* its flush says that the server has taken what was written, and not what was to be written before;
 * it asks every letter of every header whether it is a space, a quarter of what a message costs, so headers are ours.
 """
 
@@ -157,9 +158,12 @@ class Connection(Bus):
             except Exception:
                 log.exception("handler_failed", subject=message.subject)
 
-        return await self._client.subscribe(
-            subject, cb=guarded, pending_msgs_limit=pending_max, pending_bytes_limit=256 * 1024 * 1024
-        )
+        try:
+            return await self._client.subscribe(
+                subject, cb=guarded, pending_msgs_limit=pending_max, pending_bytes_limit=256 * 1024 * 1024
+            )
+        except (nats.errors.Error, OSError) as error:
+            raise Unacknowledged(f"could not subscribe to {subject}: {_said(error)}") from error
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         try:
@@ -171,6 +175,8 @@ class Connection(Bus):
     async def flush(self, timeout_s: int = 2) -> None:
         try:
             with _cancellable():
+                # Its ping overtakes what waits to be written, unless that is written first.
+                await self._client._flush_pending(force_flush=True)
                 await self._client.flush(timeout_s)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise Unacknowledged(f"flush: {_said(error)}") from error

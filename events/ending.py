@@ -1,7 +1,8 @@
-"""Ending tasks that hold a connection."""
+"""Ending what holds a connection."""
 
 import asyncio
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 AGAIN_S = 0.1
 
@@ -18,3 +19,18 @@ async def ended(*tasks: "asyncio.Task[Any] | None") -> None:
         _, open_tasks = await asyncio.wait(open_tasks, timeout=AGAIN_S)
     # Looked at, so that nobody complains that it was not.
     await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+
+
+class Closing:
+    """Base of what is closed at the end of an `async with`."""
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -2,12 +2,11 @@
 
 import base64
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from events import codec
 from events.acks import Refusal, decode_ack
 from events.bus import Bus, headers_of
+from events.ending import Closing
 from events.envelope import SYNTHETIC_HEADER, TRACE_HEADER, Draft, Recorded
 from events.errors import BrokerRefused, Conflict, Fenced, LogFull, Unacknowledged
 from events.identity import new_id
@@ -24,7 +23,7 @@ STREAM_FULL = (10077, 10047, 10123, 10122)
 DUPLICATE_IN_BATCH = 10201
 
 
-class JetStreamReader:
+class JetStreamReader(Closing):
     """Keeps `events.log.Reader`."""
 
     def __init__(self, raw: RawReader) -> None:
@@ -54,14 +53,6 @@ class JetStreamReader:
 
     async def close(self) -> None:
         await self._raw.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class JetStreamLog:

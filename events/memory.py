@@ -4,10 +4,9 @@ ordered delivery. For tests of everything above the port, and for the simulator.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
 
 from events import codec
+from events.ending import Closing
 from events.envelope import SYNTHETIC_HEADER, Draft, Recorded
 from events.errors import Fenced
 from events.log import BATCH_MAX, Appended, Fence, check_append
@@ -16,7 +15,7 @@ from events.subjects import matches
 READ_MAX = 1000
 
 
-class MemoryReader:
+class MemoryReader(Closing):
     """Keeps `events.log.Reader`."""
 
     def __init__(self, log: "MemoryLog", after: int, tails: Sequence[str]) -> None:
@@ -53,14 +52,6 @@ class MemoryReader:
 
     async def close(self) -> None:
         self._scanned = self._log.last
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class MemoryLog:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Self
 
+import msgspec
 import structlog
 
 from events.bus import Bus, Message, Subscription
@@ -28,6 +29,13 @@ IDLE_HEARTBEAT_S = 1.0
 BATCH_MAX = 1000
 BUFFER_MAX = 20_000
 """Messages held for a slow reader; beyond it deliveries wait at the server (flow control)."""
+
+
+class _ConsumerInfo(msgspec.Struct):
+    num_pending: int = 0
+
+
+_info = msgspec.json.Decoder(_ConsumerInfo)
 
 
 class RawReader:
@@ -166,7 +174,7 @@ class RawReader:
         answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config})
         if self._consumer_sequence == 0:
             # Deliveries may overtake this answer; then they know better how much is left.
-            self._pending = _num_pending(answer)
+            self._pending = _info.decode(answer).num_pending
             if not self._confirmed and self._pending == 0:
                 self._doubt()
         self._look_where_it_stands()
@@ -306,12 +314,3 @@ class RawReader:
     def _fail(self, error: LogError) -> None:
         self._failure = error
         self._arrived.set()
-
-
-def _num_pending(answer: bytes) -> int:
-    import msgspec
-
-    class Info(msgspec.Struct):
-        num_pending: int = 0
-
-    return msgspec.json.decode(answer, type=Info).num_pending

@@ -56,24 +56,18 @@ def common_silence(state: State, now: float) -> float:
     """
     recently = now - state.policy.suspect_after
     hint = state.workers.get(state.heard_last)
-    if hint is not None and hint.status in LIVE and _sounded(state, hint) > recently:
+    if hint is not None and hint.status in LIVE and state.heard_at(hint) > recently:
         return 0.0
     live, heard = 0, 0.0
     for worker in state.workers.values():
         if worker.status in LIVE:
-            if _sounded(state, worker) > recently:
+            if state.heard_at(worker) > recently:
                 return 0.0
             live += 1
-            beat = state.newer_beat(worker) or state.last_beat(worker)
+            beat = state.newest_beat(worker)
             if beat is not None and beat.sequence > state.watched_beat:
                 heard = max(heard, beat.time)
     return now - heard if live >= WITNESSES_MIN and heard > state.watched_since else 0.0
-
-
-def _sounded(state: State, worker: Worker) -> float:
-    """When the worker was last heard, by heartbeat or registration."""
-    beat = state.newer_beat(worker) or state.last_beat(worker)
-    return worker.registered_at if beat is None else max(worker.registered_at, beat.time)
 
 
 def _doubt(state: State, silence: float) -> Decision:
@@ -225,7 +219,7 @@ def _verification(state: State, worker: Worker, attempt: Attempt, now: float) ->
         )
         return about(worker, succeeded, "new incarnation registered, beats and answered")
     if attempt.status == "probed" and now >= attempt.deadline:
-        beat = state.newer_beat(worker) or state.last_beat(worker) or state.presumed_beat(worker)
+        beat = state.newest_beat(worker) or state.presumed_beat(worker)
         evidence = Evidence(heartbeat_sequence=0 if beat is None else beat.sequence)
         message = "it registered again and beats, but did not answer the probe"
         return _missed(worker, "unknown", evidence, message, "new incarnation does not answer")

@@ -94,6 +94,15 @@ class State:
         beat = self._beat(worker)
         return beat if beat is not None and beat.incarnation > worker.incarnation else None
 
+    def newest_beat(self, worker: Worker) -> Beat | None:
+        """The last heartbeat of the present incarnation, or of one that is not registered yet."""
+        return self.newer_beat(worker) or self.last_beat(worker)
+
+    def heard_at(self, worker: Worker) -> float:
+        """When the worker was last heard, by heartbeat or registration."""
+        beat = self.newest_beat(worker)
+        return worker.registered_at if beat is None else max(worker.registered_at, beat.time)
+
     def _beat(self, worker: Worker) -> Beat | None:
         beat = self.beats.get(worker.worker_id)
         return beat if beat is not None and beat.sequence > self.loss.through else None

@@ -20,6 +20,7 @@ import duckdb
 import msgspec
 
 from events import codec
+from events.ending import Closing
 from events.envelope import Draft, Recorded
 from events.errors import BrokerRefused
 from events.heartbeats import decode_heartbeat
@@ -244,7 +245,7 @@ class Archive:
         return ArchiveFault(f"{self.path} is damaged: {what}; export it again, or take another copy")
 
 
-class ArchiveReader:
+class ArchiveReader(Closing):
     """Keeps `events.log.Reader` over what an archive holds."""
 
     def __init__(self, archive: Archive, after: int, tails: Sequence[str], last: int) -> None:
@@ -286,14 +287,6 @@ class ArchiveReader:
 
     async def close(self) -> None:
         self._scanned = self._last
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 class ArchiveLog:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from events.envelope import Recorded
 from events.log import EventLog
+from events.stored import stream_extent
 from events.worker import RecordedHeartbeat
 from replay.beats import Beats, StreamBeats
-from replay.extent import last_sequence
 from replay.invariants import INVARIANTS, Checker, Violation
 from replay.reading import Progress, stretch
 
@@ -18,7 +18,7 @@ class FollowingBeats(StreamBeats):
 
     async def through(self, sequence: int) -> list[RecordedHeartbeat]:
         if sequence > self.last:
-            self.last = await last_sequence(self._bus, self._streams.heartbeats)
+            self.last = (await stream_extent(self._bus, self._streams.heartbeats)).last_seq
         return await super().through(sequence)
 
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from events.errors import Unacknowledged
 from events.reader import RawReader
+from events.stored import stream_extent
 from replay.access import Source
 from replay.archive import EVENTS, HEARTBEATS, ArchiveWriter, Message
-from replay.extent import last_sequence
 from replay.reading import SILENCE_S_MAX, SILENCES_MAX, Progress
 
 
@@ -34,7 +34,7 @@ async def export(source: Source, path: Path, *, progress: Progress | None = None
             # Heartbeats expire: what is missing there is no damage.
             (HEARTBEATS, streams.heartbeats, [streams.heartbeat_subject("*")]),
         ):
-            last = await last_sequence(source.bus, stream)
+            last = (await stream_extent(source.bus, stream)).last_seq
             async for message in _messages(source, kind, stream, filters, last):
                 writer.add(message)
                 counts[kind] += 1

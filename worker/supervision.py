@@ -234,16 +234,14 @@ class Supervisor:
             return
         # Nobody would carry out an order to restart it.
         self._say(exited, self._stopped("its agent ended while the worker was being stopped"))
-        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
-        self._end(FAILED, f"the agent ended by {how} before it had stopped in order")
+        self._end(FAILED, f"the agent ended by {_told(code)} before it had stopped in order")
 
     async def _try_again(self, code: int) -> None:
         """Nobody knows of a worker that has never registered, so nobody orders its restart."""
         policy = self._policy
         self._stillborn += 1
         if self._stillborn >= policy.max_recovery_attempts:
-            how = f"exit code {code}" if code >= 0 else f"signal {-code}"
-            self._end(FAILED, f"{self._stillborn} agents in a row ended before they had registered, by {how}")
+            self._end(FAILED, f"{self._stillborn} agents in a row ended before they had registered, by {_told(code)}")
             return
         await asyncio.sleep(min(policy.recovery_backoff * 2 ** (self._stillborn - 1), policy.recovery_interval))
         self._start_agent_if_none()
@@ -367,3 +365,7 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("supervisor_failed", error=repr(error), exc_info=error)
             self._end(FAILED, f"the supervisor failed: {error}")
+
+
+def _told(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"

@@ -50,6 +50,18 @@ async def test_requests_are_answered_by_whoever_listens(side: Side, bus: Bus, st
     await eventually(nobody, "the end of the subscription")
 
 
+async def test_a_flush_comes_back_behind_what_was_sent_before_it(side: Side, bus: Bus, streams: Streams) -> None:
+    listener = await side.connect("listener")
+    for number in range(300):
+        subject = streams.service_subject(f"flushed.{number}")
+        heard = Heard()
+        subscription = await listener.subscribe(subject, heard)
+        await listener.flush()
+        with pytest.raises(Unacknowledged, match="no answer"):  # and not: nobody listens
+            await bus.request(subject, timeout_s=0.001)
+        await listener.unsubscribe(subscription)
+
+
 async def test_subscriptions_with_wildcards(side: Side, bus: Bus, streams: Streams) -> None:
     listener = await side.connect("listener")
     heard: dict[str, Heard] = {pattern: Heard() for pattern in ("service.*.a", "service.>", "service.x.b", "service.*")}
@@ -104,7 +116,12 @@ async def test_a_closed_connection(side: Side, streams: Streams) -> None:
     await bus.close()
     states.append((bus.connected, bus.closed.is_set()))
     assert states == [(True, False), (False, True)]
-    attempts: list[Callable[[], Awaitable[object]]] = [lambda: bus.request("s"), lambda: bus.publish("s"), bus.flush]
+    attempts: list[Callable[[], Awaitable[object]]] = [
+        lambda: bus.request("s"),
+        lambda: bus.publish("s"),
+        lambda: bus.subscribe("s", Heard()),
+        bus.flush,
+    ]
     for attempt in attempts:
         with pytest.raises(Unacknowledged):
             await attempt()

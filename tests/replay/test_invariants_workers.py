@@ -209,7 +209,6 @@ LAST_OF_W1 = 1
 SEVEN: dict[str, Any] = {"heartbeat_sequence": LAST_OF_W1, "silence_s": 7.0}
 SIXTEEN: dict[str, Any] = {"heartbeat_sequence": LAST_OF_W1, "silence_s": 16.0}
 OFF = policy(auto_recovery=False)
-OFF_AND_ONE = policy(auto_recovery=False, max_recovery_attempts=1)
 ONE_ATTEMPT = policy(max_recovery_attempts=1)
 
 TABLE: list[tuple[str, Given, Wrong, str]] = [

@@ -1,7 +1,7 @@
 """What asyncio and anyio build on a loop works on the virtual one, in virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
@@ -13,14 +13,6 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.victims import Diary
 
 COLOUR: ContextVar[str] = ContextVar("colour", default="none")
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.close()
-    assert loop.unhandled == []
 
 
 async def timed_out(_: VirtualLoop) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -18,24 +18,6 @@ from tests.simulation.victims import PROGRAMS, Wire, holds_a_lock, nothing_is_le
 RESTARTS = 5_000
 
 programs = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.close()
-    assert loop.unhandled == []
-
-
-@pytest.fixture
-def machine(loop: VirtualLoop) -> SimHost:
-    return SimHost(loop, "machine", seed=1)
-
-
-@pytest.fixture
-def process(machine: SimHost) -> SimProcess:
-    return SimProcess(machine.loop, machine, "process")
 
 
 @programs

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,6 @@ from tests.simulation.loop import Deadlocked, Livelocked, VirtualLoop
 from tests.simulation.victims import Diary
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.close()
-    assert loop.unhandled == []
 
 
 def test_callbacks_run_in_the_order_in_which_they_were_scheduled(loop: VirtualLoop) -> None:

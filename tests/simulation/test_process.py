@@ -1,7 +1,7 @@
 """Simulated processes: their clocks and chance, how they are paused, and with what they end."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,24 +11,6 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import EPOCH0, SimHost, SimProcess
 from tests.simulation.tasks import PROCESS
 from tests.simulation.victims import Wire, nothing_is_left, sleeps, until
-
-
-@pytest.fixture
-def loop() -> Iterator[VirtualLoop]:
-    loop = VirtualLoop()
-    yield loop
-    loop.close()
-    assert loop.unhandled == []
-
-
-@pytest.fixture
-def machine(loop: VirtualLoop) -> SimHost:
-    return SimHost(loop, "machine", seed=1)
-
-
-@pytest.fixture
-def process(machine: SimHost) -> SimProcess:
-    return SimProcess(machine.loop, machine, "process")
 
 
 def test_all_code_of_a_process_has_its_host(loop: VirtualLoop, process: SimProcess) -> None:
