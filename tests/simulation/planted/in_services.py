@@ -68,15 +68,6 @@ LEADER: tuple[Bug, ...] = (
         ),
     ),
     bug(
-        "election-without-condition",
-        "Whoever has the lease writes its election without naming the one that it follows.",
-        (
-            "coordinator.leadership:Leadership._be_elected",
-            "appended = await self._log.append([Draft(envelope)], fence=Fence(LEADER_TAIL, sequence))",
-            "appended = await self._log.append([Draft(envelope)])",
-        ),
-    ),
-    bug(
         "lost-lease-not-won-back",
         "A candidate whose lease has expired goes on naming its last renewal, which is not there any more.",
         (

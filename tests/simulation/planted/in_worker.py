@@ -13,38 +13,24 @@ WORKER: tuple[Bug, ...] = (
         ),
     ),
     bug(
-        "unacknowledged-beat-counts",
-        "A heartbeat that was sent counts for the fence, acknowledged or not.",
-        (
-            "worker.beats:Heart._send",
-            """
-            logger.info("heartbeat_unacknowledged", beat=self._beat, error=str(error))
-            return False
-            """,
-            'logger.info("heartbeat_unacknowledged", beat=self._beat, error=str(error))',
-        ),
-    ),
-    bug(
         "old-tasks-run-on",
         "An agent that was given up registers anew without stopping what it had.",
         ("worker.agent:Agent._renew", "await tenure.discard()", ""),
     ),
     bug(
-        "order-to-predecessor-obeyed",
-        "An assignment is taken without looking for which incarnation it was meant.",
+        "unacknowledged-report-dropped",
+        "A report that the log has not acknowledged in time, or refuses, counts as delivered.",
         (
-            "worker.agent:Agent._handle",
+            "worker.outbox:Outbox._deliver",
             """
-            if event.incarnation == tenure.incarnation:
-                tenure.assign(recorded, event)
+            if isinstance(error, BrokerRefused):
+                logger.warning("append_refused", events=len(self._in_flight), error=str(error))
             """,
-            "tenure.assign(recorded, event)",
+            """
+            logger.warning("append_refused", events=len(self._in_flight), error=str(error))
+            return
+            """,
         ),
-    ),
-    bug(
-        "report-lost-at-reconnection",
-        "What was under way when the connection broke counts as delivered.",
-        ("worker.outbox:Outbox._append", "return await self._log.append(self._in_flight)", "return None"),
     ),
     bug(
         "exit-before-sweep",
