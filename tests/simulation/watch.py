@@ -10,9 +10,16 @@ from events import codec
 from events.envelope import Recorded
 from events.heartbeats import decode_heartbeat
 from events.jetstream import JetStreamLog
-from events.system import LeaderElected
+from events.system import LeaderElected, LogDamaged
 from events.task import TaskCompleted, TaskSubmitted
-from events.worker import WorkerDraining, WorkerFailed, WorkerPermanentlyFailed, WorkerReadmitted, WorkerRegistered
+from events.worker import (
+    WorkerDraining,
+    WorkerExited,
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerReadmitted,
+    WorkerRegistered,
+)
 from projections.verify import first_difference
 from replay.invariants import Checker
 from tests.simulation.executions import Conduct
@@ -135,7 +142,14 @@ class Watch:
             self.open_tasks.pop(event.task_id, None)
             self.verdicts[event.verdict] += 1
             self._verdict_of[event.task_id] = event.verdict
+        elif isinstance(event, LogDamaged):
+            self.blame("no-gap", recorded.sequence, "", f"{event.noticed_by} misses {event.first} to {event.last}")
+        elif isinstance(event, WorkerExited):
+            if recorded.envelope is not None and recorded.envelope.source == f"supervisor/{event.worker_id}":
+                self._judge_left(event.worker_id, event.incarnation, "its end is reported")
         elif isinstance(event, WorkerRegistered):
+            if recorded.envelope is not None and recorded.envelope.source == f"worker/{event.worker_id}":
+                self._judge_left(event.worker_id, recorded.sequence - 1, "it registers anew")
             self.incarnations[event.worker_id] = recorded.sequence
             if self._status.get(event.worker_id) == "draining":
                 self._status[event.worker_id] = ""
@@ -144,7 +158,7 @@ class Watch:
         elif isinstance(event, WorkerReadmitted):
             self._status[event.worker_id] = ""
         elif isinstance(event, WorkerDraining):
-            if event.incarnation == self.incarnations.get(event.worker_id):
+            if event.incarnation == self.incarnations.get(event.worker_id) and not self._status.get(event.worker_id):
                 self._status[event.worker_id] = "draining"
         elif isinstance(event, WorkerFailed):
             if recorded.synthetic is not None and recorded.envelope is not None and recorded.envelope.decision is None:
@@ -153,6 +167,14 @@ class Watch:
             self.coordinated.set()
             self._election.set()
             self._election = asyncio.Event()
+
+    def _judge_left(self, worker_id: str, incarnation: int, what: str) -> None:
+        """Who says that an incarnation is over has made an end of all that it ran."""
+        for one in self.world.executions.live():
+            if one.worker_id == worker_id and one.incarnation <= incarnation:
+                self.blame(
+                    "nothing-left", self.last, worker_id, f"{what}, and attempt {one.attempt} of {one.task_id} runs on"
+                )
 
     def _judge_overlaps(self) -> None:
         overlaps = self.world.executions.overlaps
