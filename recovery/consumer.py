@@ -214,6 +214,10 @@ class RecoveryConsumer:
             if self._unsettled is not None and recorded.id == self._unsettled[1][-1].envelope.id:
                 self._unsettled = None
                 self._observer.read("events", recorded.time, sent_at=self._sent_at)
+        if self._term is not None and state.fencing_token > self._term.token:
+            # Whoever renews the lease for a term that is over keeps everybody from leading.
+            log.warning("deposed", token=self._term.token, by=state.leader_id)
+            self._depose(self._term)
         for listener in self._listeners:
             listener(batch)
         for first, last in self._events.damage():

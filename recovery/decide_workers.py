@@ -209,7 +209,7 @@ def _verification(state: State, worker: Worker, attempt: Attempt, now: float) ->
     if attempt.status == "started" and state.last_beat(worker) is not None:
         event = WorkerRecoveryProbed(worker_id=worker.worker_id, incarnation=worker.incarnation, attempt=attempt.number)
         return about(worker, event, "new incarnation beats: verify")
-    if attempt.status == "probed" and attempt.answered:
+    if attempt.status == "probed" and attempt.answered and state.last_beat(worker) is not None:
         succeeded = WorkerRecoverySucceeded(
             worker_id=worker.worker_id,
             incarnation=worker.incarnation,

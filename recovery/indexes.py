@@ -62,9 +62,11 @@ def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:
     """For a worker that is live again while an attempt to bring it back is open."""
     if not state.policy.auto_recovery or attempt.status == "scheduled":
         return AT_ONCE
+    beats = state.last_beat(worker) is not None
     if attempt.status == "started":
-        return AT_ONCE if state.last_beat(worker) is not None else NEVER
-    return AT_ONCE if attempt.answered else attempt.deadline
+        return AT_ONCE if beats else NEVER
+    # A leader that has just taken over may have read the answer and not yet the beat that the probe rests on.
+    return AT_ONCE if attempt.answered and beats else attempt.deadline
 
 
 def index_availability(state: State, worker: Worker, *, was: int | None) -> None:

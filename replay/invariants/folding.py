@@ -269,7 +269,6 @@ def _probed(world: World, recorded: Recorded, event: worker.WorkerRecoveryProbed
     attempt = _open_attempt(world, event.worker_id, event.attempt)
     if attempt is not None and attempt.status == "started":
         attempt.status = "probed"
-        attempt.asked = recorded.envelope is not None and recorded.envelope.decision is not None
         attempt.deadline = max(attempt.deadline, recorded.time + world.policy.failed_after)
 
 

@@ -28,8 +28,6 @@ class Attempt:
     not_before: float
     status: str = "scheduled"
     deadline: float = 0.0
-    asked: bool = False
-    """The probe was the leader's decision, and not a stranger's word."""
     answered: bool = False
     spoiled: bool = False
     """It cannot succeed any more: its new agent died, or failed again."""

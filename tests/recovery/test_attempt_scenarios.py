@@ -40,6 +40,22 @@ def test_3_a_failed_one_returns() -> None:
     assert story.worker("w1").attempt is None
 
 
+def test_an_answer_without_a_heartbeat_is_no_success() -> None:
+    """A leader that has just taken over may have read the probe of the one before, and not yet what it rested on."""
+    story = Story()
+    story.join("w1")
+    story.tell(WorkerExited(worker_id="w1", incarnation=2, signal=9))
+    story.tell(registered("w1"))
+    incarnation = story.worker("w1").incarnation
+    story.tell(
+        WorkerRecoveryProbed(worker_id="w1", incarnation=incarnation, attempt=1),
+        WorkerProbeAnswered(worker_id="w1", incarnation=incarnation, attempt=1),
+    )
+    assert not story.told(WorkerRecoverySucceeded)
+    story.beat("w1")
+    assert len(story.told(WorkerRecoverySucceeded)) == 1
+
+
 def test_a_worker_gets_no_work_before_it_has_answered() -> None:
     story = Story()
     story.join("w1")

@@ -174,6 +174,8 @@ async def test_a_newer_leader_that_was_read_silences_the_older(farm: Farm) -> No
     await farm.writer.write([registered("w1"), submitted("t1")])
     await until(lambda: farm.consumer.state.events_sequence == farm.log.last, 5.0, "the fold")
     assert not farm.log.tried
+    # Or it would renew its lease for ever, and nobody would lead.
+    assert farm.consumer.deposed.is_set()
 
 
 async def test_nothing_is_decided_before_the_own_election_has_been_read(farm: Farm) -> None:

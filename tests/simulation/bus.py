@@ -175,8 +175,8 @@ class SimBus(Bus):
         self._pongs.clear()
         assert self._wire is not None
         self._wire.up.send((CONNECT, self._mux))
-        if not await self._answered_ping(CONNECT_TIMEOUT_S):
-            return False
+        if not await self._answered_ping(CONNECT_TIMEOUT_S) or self._wire is None:
+            return False  # unanswered, or answered and closed in one breath
         self._state = State.CONNECTED
         self._pings_outstanding = 0
         self._ping_later()

@@ -12,6 +12,7 @@ one task are cancelled in no defined order.
 
 import asyncio
 import sys
+import traceback
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
@@ -55,6 +56,14 @@ class Unhandled:
     """None: of the world."""
     message: str
     exception: BaseException | None
+
+    def __str__(self) -> str:
+        said = f"at {self.at:.3f} s: {self.message}"
+        if self.exception is None:
+            return said
+        frames = traceback.extract_tb(self.exception.__traceback__)[-1:]
+        where = "".join(f" in {frame.filename}:{frame.lineno} ({frame.line})" for frame in frames)
+        return f"{said}: {self.exception!r}{where}"
 
 
 class VirtualLoop(Base):

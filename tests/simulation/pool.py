@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import gc
 import logging
 import multiprocessing
 import signal
@@ -143,6 +144,8 @@ def serve(pipe: "Connection[Answer, Job]", simulator_name: str) -> None:
         except EOFError:
             return
         pipe.send(_answer(job, simulator_name))
+        # A world is one knot of references; left to the collector's own thresholds, a dozen of them are held at once.
+        gc.collect()
 
 
 def _answer(job: Job, simulator_name: str) -> Answer:

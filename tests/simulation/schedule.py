@@ -30,6 +30,10 @@ LOAD = (0.1, 0.6)
 PER_MINUTE_MAX = 60.0
 """Tasks. The system is to be under faults, not under load: that is what bench/ is for."""
 
+LONG_TASKS = 0.15
+LONG_S = (15.0, 90.0)
+"""A share of the seeds has few tasks, longer than most outages: only these show what runs on where nobody expects it."""
+
 Targets = Mapping[Aim, tuple[str, ...]]
 """The names that each aim can mean; none where the scenario has no such host."""
 
@@ -65,6 +69,10 @@ def scenario_of(seed: int, options: Options | None = None) -> Scenario:
     faulty_s = short_s if given.hours is None else given.hours * 3600.0
     tasks = _given_or(given.tasks, rng("tasks").randint(5, 60))
     workload = _workload(rng("work"), tasks, workers, workers * slots, steady=given.hours is not None)
+    if given.hours is None and rng("long").random() < LONG_TASKS:
+        workload = msgspec.structs.replace(
+            workload, duration_s=LONG_S, at_start=min(tasks, workers * slots), per_minute=0.0
+        )
     count = _count(rng("count")) if given.hours is None else None
     return Scenario(
         seed=seed,

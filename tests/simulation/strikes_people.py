@@ -18,6 +18,7 @@ POLICIES = (
     Policy(verdict_retries=1, recovery_interval=10.0, recovery_backoff=0.2),
     Policy(ahead=2.0, tasks_ahead_max=4, degraded_below=0.9, critical_below=0.7),
     Policy(attempts_reset_after=30.0, recovery_attempts_window=120.0),
+    Policy(max_recovery_attempts=2, recovery_attempt_timeout=5.0),
 )
 """Not among them: shorter silences. A worker that is cut off learns of them too late."""
 

@@ -12,7 +12,15 @@ import pytest
 
 from tests.simulation.faults import LEADER, NATURES, Fault, FaultKind, Faults, Hazard, Schedule
 from tests.simulation.scenario import Scenario, Workload, tasks_of
-from tests.simulation.schedule import FAULTS_MAX, Options, scenario_of, schedule_of, targets_of
+from tests.simulation.schedule import (
+    FAULTS_MAX,
+    LONG_S,
+    QUIET_S_MIN,
+    Options,
+    scenario_of,
+    schedule_of,
+    targets_of,
+)
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(300)
@@ -72,10 +80,30 @@ def test_sizes_stay_in_their_bounds_and_fill_them(drawn: list[tuple[Scenario, Sc
     assert {scenario.slots for scenario in scenarios} == {1, 2, 3}
     assert {scenario.projector for scenario in scenarios} == {True, False}
     assert all(30 <= scenario.faulty_s <= 300 for scenario in scenarios)
-    assert {scenario.workload.at_start for scenario in scenarios} == set(range(5, 61))
     counts = [len(schedule) for _, schedule in drawn]
     assert min(counts) == 0
     assert FAULTS_MAX * 0.9 < max(counts) <= FAULTS_MAX
+
+
+def test_work_is_plenty_and_short_or_as_much_as_there_are_slots_and_long(
+    drawn: list[tuple[Scenario, Schedule]],
+) -> None:
+    scenarios = [scenario for scenario, _ in drawn]
+    long = [scenario for scenario in scenarios if scenario.workload.duration_s == LONG_S]
+    ordinary = [scenario for scenario in scenarios if scenario.workload.duration_s != LONG_S]
+    assert {scenario.workload.at_start for scenario in ordinary} == set(range(5, 61))
+    assert {scenario.workload.per_minute > 0 for scenario in ordinary} == {True, False}
+    assert all(scenario.workload.duration_s[1] <= 30 for scenario in ordinary)
+    assert 0.1 < len(long) / len(drawn) < 0.2
+    for scenario in long:
+        slots, workload = scenario.workers * scenario.slots, scenario.workload
+        # Every task begins at once: as many as slots, unless fewer were drawn.
+        assert min(5, slots) <= workload.at_start <= slots
+        assert workload.per_minute == 0
+        assert len(list(tasks_of(scenario))) == workload.at_start
+        assert scenario.quiet_s >= QUIET_S_MIN + 4 * LONG_S[1] * workload.at_start / slots - 0.1
+    assert min(scenario.workload.at_start for scenario in long) < 5, "some farms are small"
+    assert any(scenario.workload.at_start < scenario.workers * scenario.slots for scenario in long)
 
 
 def test_faults_are_well_formed(drawn: list[tuple[Scenario, Schedule]]) -> None:

@@ -181,7 +181,7 @@ class Watch:
         while self._overlaps < len(overlaps):
             first, second = overlaps[self._overlaps]
             self._overlaps += 1
-            if (first.worker_id, first.incarnation) not in self.made_up:
+            if not any((one.worker_id, one.incarnation) in self.made_up for one in (first, second)):
                 self.blame(
                     "one-execution",
                     self.last,

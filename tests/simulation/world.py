@@ -143,7 +143,7 @@ class World:
 
     async def _settle(self) -> None:
         """Waits until nothing happens any more, and all work is done."""
-        until = self.loop.time() + self.scenario.quiet_s
+        until = self.loop.time() + self.scenario.quiet_s + self._poisoned_s()
         while self.watch.violation is None:
             still = self.loop.time() - self.watch.stored_at >= STILL_S
             if still and self.watch.submitted_all and not self.watch.open_tasks:
@@ -153,6 +153,12 @@ class World:
                 return
             await asyncio.sleep(LOOK_EVERY_S)
             await self.nemesis.look_after()
+
+    def _poisoned_s(self) -> float:
+        """Each task that kills whoever runs it may take a worker down with every try, and that may be the only one."""
+        poisoned = self.nemesis.done["task_poisons_agent"] + self.nemesis.done["task_poisons_worker"]
+        policy = self.policy
+        return poisoned * (policy.infrastructure_retries + 1) * policy.recovery_interval
 
     async def _in_client(self, work: Coroutine[Any, Any, T]) -> T:
         return await self.user.spawn(work)
