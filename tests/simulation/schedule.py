@@ -32,7 +32,7 @@ PER_MINUTE_MAX = 60.0
 
 LONG_TASKS = 0.15
 LONG_S = (15.0, 90.0)
-"""A share of the seeds has few tasks, longer than most outages: only these show what runs on where nobody expects it."""
+"""A share of the seeds has few tasks, longer than most outages: only these show what runs on where it should not."""
 
 Targets = Mapping[Aim, tuple[str, ...]]
 """The names that each aim can mean; none where the scenario has no such host."""
