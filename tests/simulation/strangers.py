@@ -46,7 +46,7 @@ def forged(choice: float, watch: "Watch") -> tuple[Event, str] | None:
     attempt = rng.randint(1, 3)
     event: Event = rng.choice(
         (
-            WorkerExited(worker_id=worker_id, incarnation=stale or 1, signal=9),
+            WorkerExited(worker_id=worker_id, incarnation=stale or watch.last + 1000, signal=9),
             WorkerStopped(worker_id=worker_id, incarnation=stale),
             WorkerDraining(worker_id=worker_id, incarnation=stale),
             WorkerProbeAnswered(worker_id=worker_id, incarnation=stale, attempt=attempt),
