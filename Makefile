@@ -48,6 +48,12 @@ test: $(READY) ## set up .venv if need be, then lint and run all tests (what CI 
 	$(LINT)
 	$(PLAIN) $(BIN)/python -m pytest -n 2
 
+.PHONY: coverage
+coverage: $(READY) ## run the tests of the core; fail where they leave out a branch of it
+	@mkdir -p "$(TMPDIR)"
+	$(PLAIN) $(BIN)/python -m coverage run -m pytest -q --hypothesis-profile=ci tests/recovery
+	$(BIN)/python -m coverage report
+
 .PHONY: lint
 lint: $(READY) ## ruff, its formatter, and mypy
 	@mkdir -p "$(TMPDIR)"

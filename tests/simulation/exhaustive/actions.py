@@ -9,24 +9,27 @@ when they like, also over themselves.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from events.system import CoordinatorStopped, DetectorDegraded, PolicyChanged
+from events.system import CoordinatorStopped, PolicyChanged
 from events.task import Outcome
-from recovery.timers import NEVER
 from tests.simulation.exhaustive.facts import (
     Done,
     answer,
     answer_late,
     beat,
+    beat_deaf,
+    beat_laden,
     beat_late,
     cancel,
     cancel_run,
     condemn,
     disconnect,
+    disconnect_late,
     drain,
     exit_late,
     exit_seen,
     exit_unregistered,
     finish,
+    forget,
     give_back,
     pass_late,
     readmit,
@@ -40,6 +43,8 @@ from tests.simulation.exhaustive.facts import (
     vanish_late,
 )
 from tests.simulation.exhaustive.world import (
+    BACK,
+    FORTH,
     LEADING,
     POLICIES,
     POLICY_HASHES,
@@ -48,6 +53,7 @@ from tests.simulation.exhaustive.world import (
     UNIT,
     WORKERS,
     World,
+    degraded,
 )
 
 
@@ -140,9 +146,7 @@ def doubt(world: World, seat: Seat) -> Done:
     if coordinator.role not in ("prompt", "held"):
         return None
     known = world.state if coordinator.view is None else coordinator.view.state
-    world.record(
-        DetectorDegraded(reason="own_pause", extent_s=2.0, heartbeats_sequence=known.heartbeats_sequence),
-    )
+    world.record(degraded("own_pause", known.heartbeats_sequence))
     if coordinator.role == "held":
         coordinator.become("held", coordinator.token, view=world.look())
     return True
@@ -152,7 +156,7 @@ def decide_on_old_view(world: World, seat: Seat) -> Done:
     coordinator = world.coordinators[seat]
     if coordinator.role != "held":
         return None
-    batch = [decision.event for decision in world.owed(coordinator.view)]
+    batch = world.owed(coordinator.view)
     if not batch:
         return None
     coordinator.become("deciding", coordinator.token, batch=batch)
@@ -163,7 +167,7 @@ def decide_on_new_view(world: World, seat: Seat) -> Done:
     coordinator = world.coordinators[seat]
     if coordinator.role != "held":
         return None
-    batch = [decision.event for decision in world.owed()]
+    batch = world.owed()
     if not batch:
         return None
     coordinator.become("deciding", coordinator.token, batch=batch)
@@ -172,9 +176,10 @@ def decide_on_new_view(world: World, seat: Seat) -> Done:
 
 def read_beats(world: World, seat: Seat) -> Done:
     coordinator = world.coordinators[seat]
-    if coordinator.role != "held" or coordinator.view is None or coordinator.view.state.beats == world.state.beats:
+    view = coordinator.view
+    if coordinator.role != "held" or view is None or world.all_read(view):
         return None
-    world.read_beats(coordinator.view)
+    world.read_beats(view)
     return True
 
 
@@ -214,18 +219,37 @@ def tick(world: World) -> Done:
 
 
 def leap(world: World) -> Done:
-    """To the next moment at which somebody's silence or an attempt is due."""
-    states = [world.state, *(one.view.state for one in world.coordinators if one.view is not None)]
-    times = [state.timers.get(worker_id) for state in states for worker_id in WORKERS]
-    due = min((at for at in times if world.now + UNIT < at < NEVER), default=None)
+    """To the next moment at which somebody's silence or an attempt is due, unless a clock has been set back since."""
+    states = [view.state for view in world.views if not view.knows_loss]
+    if world.unsaid is None:
+        states.append(world.state)
+    indexes = [state.timers for state in states] + [state.useless for state in states if not world.untold]
+    times = [index.get(worker_id) for index in indexes for worker_id in WORKERS]
+    due = min((at for at in times if world.now + UNIT < at < world.now + FORTH), default=None)
     if due is None:
         return None
     world.now = due
     return True
 
 
+def set_clock(world: World, where: str) -> Done:
+    """The broker's. Nobody notices before something has been stored by the new time."""
+    if world.untold:
+        return None
+    world.set_clock(-BACK if where == "back" else FORTH)
+    return True
+
+
+def lose_beats(world: World, where: str) -> Done:
+    """The broker has lost heartbeats that were read. They are numbered on behind the others, or anew."""
+    if world.unsaid is not None or not any(worker.incarnation for worker in world.ledger.workers.values()):
+        return None
+    world.lose_beats(anew=where == "anew")
+    return True
+
+
 def rule(world: World, name: str) -> Done:
-    """The operator pauses recovery, lets it go on, or grants a verdict retry."""
+    """The operator pauses recovery, lets it go on, grants a verdict retry, or cuts all waiting short."""
     number = POLICY_NAMES.index(name)
     policy = POLICIES[number]
     if world.state.policy == policy:
@@ -247,21 +271,24 @@ OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "fenced", "cancelled")
 ACTIONS: tuple[Action, ...] = (
     *(Action(verb, (task_id,)) for task_id in TASKS for verb in (submit, start)),
     *(Action(finish, (task_id, outcome)) for task_id in TASKS for outcome in OUTCOMES),
-    *(Action(verb, (task_id,)) for task_id in TASKS for verb in (give_back, cancel, start_late, pass_late)),
+    *(Action(verb, (task_id,)) for task_id in TASKS for verb in (give_back, forget, cancel, start_late, pass_late)),
     Action(cancel_run),
     *(
         Action(verb, (worker_id,))
         for worker_id in WORKERS
-        for verb in (register, beat, beat_late, exit_seen, exit_late)
+        for verb in (register, beat, beat_deaf, beat_laden, beat_late, exit_seen, exit_late)
     ),
     *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (exit_unregistered, drain, stop, stop_late)),
-    *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (disconnect, vanish, vanish_late)),
+    *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (disconnect, disconnect_late)),
+    *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (vanish, vanish_late)),
     *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (condemn, answer, answer_late, readmit)),
     *(Action(verb, (seat,)) for seat in SEATS for verb in (elect, elect_slow, crash, step_down, hold, resume)),
     *(Action(verb, (seat,)) for seat in SEATS for verb in (doubt, decide_on_old_view, decide_on_new_view)),
     *(Action(verb, (seat,)) for seat in SEATS for verb in (read_beats, read_events, append, lose)),
     Action(tick),
     Action(leap),
+    *(Action(set_clock, (where,)) for where in ("back", "forth")),
+    *(Action(lose_beats, (where,)) for where in ("anew", "on")),
     *(Action(rule, (name,)) for name in POLICY_NAMES),
     Action(garble),
 )

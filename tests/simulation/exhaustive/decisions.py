@@ -14,6 +14,7 @@ from events.system import (
     SystemRecoveryCompleted,
     SystemRecoveryStarted,
     SystemStatusChanged,
+    WatchContinued,
 )
 from events.task import TaskAssigned, TaskCompleted, TaskRequeued, TaskRevoked
 from events.worker import (
@@ -26,11 +27,13 @@ from events.worker import (
     WorkerRecoveryStarted,
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerSuspected,
     WorkerSuspicionRefuted,
 )
-from tests.simulation.exhaustive.folds import Frame
-from tests.simulation.exhaustive.world import BEGIN, RUN, WORK
+from tests.simulation.exhaustive.frames import Frame
+from tests.simulation.exhaustive.world import BEGIN, RUN, WORK, WORKERS
 
 
 class Shape(NamedTuple):
@@ -46,6 +49,8 @@ _WHERE: dict[str, Any] = {"incarnation": 1, "strategy": "restart"}
 SHAPES = (
     Shape(WorkerSuspected, ("worker_id", "incarnation", "evidence"), {}),
     Shape(WorkerSuspicionRefuted, ("worker_id", "incarnation"), {"evidence": Evidence()}),
+    Shape(WorkerStalled, ("worker_id", "incarnation", "cause", "restart"), {}),
+    Shape(WorkerStallRefuted, ("worker_id", "incarnation"), {"reason": "none"}),
     Shape(WorkerFailed, ("worker_id", "incarnation"), {"reason": "unknown"}),
     Shape(WorkerPermanentlyFailed, ("worker_id", "attempts"), {}),
     Shape(WorkerRecoveryScheduled, ("worker_id", "incarnation", "attempt", "not_before"), _HOW),
@@ -65,7 +70,8 @@ SHAPES = (
         ("incident_kind", "incident_id"),
         {"status": "healthy", "success": True, "duration_s": 0.0},
     ),
-    Shape(DetectorDegraded, ("reason",), {"extent_s": 0.0, "heartbeats_sequence": 0}),
+    Shape(DetectorDegraded, ("reason", "heartbeats_sequence"), {"extent_s": 0.0}),
+    Shape(WatchContinued, ("since",), {"witness": WORKERS[0], "heartbeat_sequence": 1}),
     Shape(EventParked, ("sequence",), {"subject": "s", "reason": "r"}),
 )
 NUMBERS = {shape.kind: number for number, shape in enumerate(SHAPES)}
@@ -89,13 +95,17 @@ def _plain(name: str, value: Any, worker_id: str, frame: Frame) -> Any:
         case "incarnation":
             return frame.ranks.incarnation(worker_id, value)
         case "evidence":
-            return frame.ranks.beat(worker_id, value.heartbeat_sequence)
+            return frame.known_beat(worker_id, value.heartbeat_sequence)
+        case "heartbeats_sequence":
+            return frame.ranks.beat_mark(value)
         case "incident_id":
             return frame.ranks.incident(value)
         case "sequence":
             return frame.ranks.parked(value)
         case "not_before" | "deadline":
             return frame.until(seconds(value))
+        case "since":
+            return frame.age(seconds(value))
         case _:
             return value
 
@@ -119,5 +129,7 @@ def _full(name: str, value: Any) -> Any:
             return f"i{value}"
         case "not_before" | "deadline":
             return utc(BEGIN + value)
+        case "since":
+            return utc(BEGIN - value)
         case _:
             return value

@@ -21,8 +21,9 @@ from tests.simulation.exhaustive.entries import (
     TaskEntry,
     WorkerEntry,
 )
-from tests.simulation.exhaustive.folds import Frame
+from tests.simulation.exhaustive.frames import Frame
 from tests.simulation.exhaustive.ranks import Ranks
+from tests.simulation.exhaustive.silences import lost
 from tests.simulation.exhaustive.world import (
     BEGIN,
     COORDINATORS,
@@ -69,23 +70,29 @@ def pack(world: World) -> Packed:
 
 
 def _pack_twice(world: World, *, alone: bool, blunt: bool) -> Packed:
-    frame = folds.Frame(Ranks(), world.now, alone, blunt)
+    frame = _frame(world, alone=alone, blunt=blunt)
     packed = _pack(world, frame)
     return packed if frame.ranks.settled() else _pack(world, frame)
 
 
+def _frame(world: World, *, alone: bool, blunt: bool = False) -> Frame:
+    frame = Frame(Ranks(world.beats), world.now, alone, blunt)
+    return frame._replace(lost=lost(world.state, frame))
+
+
 def in_order(world: World) -> list[Coordinator]:
     """The coordinators as they stand in the encoding."""
-    frame = folds.Frame(Ranks(), world.now, alone=False)
+    frame = _frame(world, alone=False)
     _pack(world, frame)
     frame.ranks.settled()
     return [one for _, one in _ordered(world, frame)]
 
 
 def _pack(world: World, frame: Frame) -> Packed:
-    fold = folds.pack(world.state, frame)
+    fold = folds.pack(world.state, frame._replace(lossy=world.unsaid is not None))
     ledger = _ledger(world.ledger, frame)
-    return fold, ledger, tuple(packed for packed, _ in _ordered(world, frame))
+    unsaid = None if world.unsaid is None else frame.ranks.beat_mark(world.unsaid)
+    return fold, ledger, tuple(packed for packed, _ in _ordered(world, frame)), unsaid, world.untold
 
 
 def _ordered(world: World, frame: Frame) -> list[tuple[Packed, Coordinator]]:
@@ -113,7 +120,9 @@ def _view(view: View, frame: Frame) -> Packed:
         (STANDING.index(standing), frame.ranks.incarnation(worker_id, incarnation))
         for worker_id, (standing, incarnation) in view.standings.items()
     )
-    return folds.pack(view.state, frame), standings
+    read = frame.ranks.beat_mark(view.state.heartbeats_sequence)
+    own = frame._replace(now=frame.now + view.ahead, lossy=view.knows_loss)
+    return folds.pack(view.state, own), standings, read, view.knows_loss, int(view.ahead)
 
 
 def _ledger(ledger: Ledger, frame: Frame) -> Packed:
@@ -153,6 +162,7 @@ def _task(task: TaskEntry, ranks: Ranks) -> Packed:
             STAGE.index(holding.stage),
             holding.started,
             holding.outcome,
+            holding.unknown,
         ),
         None if former is None else (WORKERS.index(former[0]), ranks.incarnation(*former)),
         task.infrastructure_used,
@@ -162,7 +172,7 @@ def _task(task: TaskEntry, ranks: Ranks) -> Packed:
 
 def unpack(raw: Raw, *, fenced: bool = True) -> World:
     """A world at the time `BEGIN` that has the encoded one's future."""
-    fold, (workers, tasks), coordinators = raw
+    fold, (workers, tasks), coordinators, unsaid, untold = raw
     state = folds.unpack(fold)
     ledger = Ledger(
         LIMITS,
@@ -182,17 +192,17 @@ def unpack(raw: Raw, *, fenced: bool = True) -> World:
                 None if batch is None else decisions.unpack(batch),
             )
         )
-    return World(state, ledger, made, BEGIN, folds.SEQUENCE, fenced)
+    return World(state, ledger, made, BEGIN, folds.BEATS, unsaid, untold, fenced)
 
 
-def _unpacked_view(fold: Raw, standings: Raw) -> View:
-    return View(
-        folds.unpack(fold),
-        {
-            worker_id: (STANDING[standing], incarnation)
-            for worker_id, (standing, incarnation) in zip(WORKERS, standings, strict=True)
-        },
-    )
+def _unpacked_view(fold: Raw, standings: Raw, read: int, knows_loss: bool, ahead: int) -> View:
+    state = folds.unpack(fold, BEGIN + ahead)
+    state.heartbeats_sequence = read
+    known: dict[str, tuple[Standing, int]] = {
+        worker_id: (STANDING[standing], incarnation)
+        for worker_id, (standing, incarnation) in zip(WORKERS, standings, strict=True)
+    }
+    return View(state, known, knows_loss, ahead)
 
 
 def _unpacked_worker(
@@ -213,8 +223,8 @@ def _unpacked_task(
 ) -> TaskEntry:
     held = None
     if holding is not None:
-        worker, incarnation, number, stage, started, outcome = holding
+        worker, incarnation, number, stage, started, outcome, unknown = holding
         said: Outcome | None = outcome
-        held = Holding(WORKERS[worker], incarnation, number, STAGE[stage], started, said)
+        held = Holding(WORKERS[worker], incarnation, number, STAGE[stage], started, said, unknown)
     before = None if former is None else (WORKERS[former[0]], former[1])
     return TaskEntry(PHASE[phase], cancelled, attempts, held, before, infrastructure, verdict)

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 from events.task import Outcome
 
-Standing = Literal["absent", "alive", "suspect", "draining", "exited", "failed", "permanent", "stopped"]
-LIVE: frozenset[Standing] = frozenset({"alive", "suspect", "draining"})
+Standing = Literal["absent", "alive", "suspect", "stalled", "draining", "exited", "failed", "permanent", "stopped"]
+LIVE: frozenset[Standing] = frozenset({"alive", "suspect", "stalled", "draining"})
 
 Stage = Literal["assigned", "running", "finished", "returned"]
 Phase = Literal["unknown", "open", "final"]
@@ -26,6 +26,8 @@ class Holding(NamedTuple):
     stage: Stage = "assigned"
     started: bool = False
     outcome: Outcome | None = None
+    unknown: bool = False
+    """Handed back by a worker that knew nothing of it."""
 
 
 class Repair(NamedTuple):

@@ -91,6 +91,22 @@ def give_back(world: World, task_id: str) -> Done:
     )
 
 
+def forget(world: World, task_id: str) -> Done:
+    """Told to stop it, its worker knows nothing of it."""
+    holding = world.ledger.tasks[task_id].holding
+    if holding is None or holding.stage not in ("assigned", "running"):
+        return None
+    return world.record(
+        TaskReturned(
+            task_id=task_id,
+            worker_id=holding.worker_id,
+            incarnation=holding.incarnation,
+            attempt=holding.number,
+            unknown=True,
+        )
+    )
+
+
 def start_late(world: World, task_id: str) -> Done:
     """The attempt before the present one is said to have begun."""
     task = world.ledger.tasks[task_id]
@@ -129,13 +145,35 @@ def register(world: World, worker_id: str) -> Done:
 
 def beat(world: World, worker_id: str) -> Done:
     incarnation = world.ledger.workers[worker_id].incarnation
-    return world.beat(worker_id, incarnation) if incarnation else None
+    return world.beat(worker_id, incarnation, free=_free(world, worker_id)) if incarnation else None
+
+
+def beat_deaf(world: World, worker_id: str) -> Done:
+    """It has heard of no rules since its last heartbeat."""
+    incarnation = world.ledger.workers[worker_id].incarnation
+    if not incarnation:
+        return None
+    before = world.state.beats.get(worker_id)
+    rules = before.rules if before is not None and before.incarnation == incarnation else 0
+    return world.beat(worker_id, incarnation, rules=rules, free=_free(world, worker_id))
+
+
+def beat_laden(world: World, worker_id: str) -> Done:
+    """It has something to say that the log has not taken, and no slot free."""
+    incarnation = world.ledger.workers[worker_id].incarnation
+    return world.beat(worker_id, incarnation, unreported=1) if incarnation else None
 
 
 def beat_late(world: World, worker_id: str) -> Done:
-    """The incarnation before is heard once more."""
+    """The incarnation before is heard once more. It had heard of no rules since its registration."""
     former = world.ledger.workers[worker_id].former
-    return world.beat(worker_id, former) if former else None
+    return world.beat(worker_id, former, rules=0) if former else None
+
+
+def _free(world: World, worker_id: str) -> int:
+    """Slots that run nothing, by what the worker has said."""
+    holdings = [task.holding for task in world.ledger.tasks.values() if task.holding is not None]
+    return int(not any(one.stage == "running" and one.worker_id == worker_id for one in holdings))
 
 
 def exit_seen(world: World, worker_id: str) -> Done:
@@ -158,8 +196,16 @@ def exit_unregistered(world: World, worker_id: str) -> Done:
 def disconnect(world: World, worker_id: str) -> Done:
     """The broker has closed its connections, and it does not come back for a while."""
     incarnation = world.ledger.workers[worker_id].incarnation
-    if not incarnation:
-        return None
+    return _disconnected(world, worker_id, incarnation) if incarnation else None
+
+
+def disconnect_late(world: World, worker_id: str) -> Done:
+    """The same of the incarnation before."""
+    former = world.ledger.workers[worker_id].former
+    return _disconnected(world, worker_id, former) if former else None
+
+
+def _disconnected(world: World, worker_id: str, incarnation: int) -> bool:
     beat = world.state.beats.get(worker_id)
     known = beat.sequence if beat is not None and beat.incarnation == incarnation else 0
     return world.record(WorkerDisconnected(worker_id=worker_id, incarnation=incarnation, heartbeat_sequence=known))

@@ -8,9 +8,14 @@ What is left out, and why nobody can miss it:
   what a task that waits was assigned as, all of a final task but that it is final.
 - How old something is beyond the largest threshold of all policies: ages are compared as `now - then >= threshold`. In
   the same way what is due is due. Only where both workers are overdue does it matter for how long, as decisions about
-  workers go in the order in which they fell due; there, times are kept as they are.
-- Which heartbeats the leader had when it doubted itself last: here no clock goes back, and none of them is younger than
-  the doubt. And who was heard last, which is only where to look first. No heartbeats are lost.
+  workers go in the order in which they fell due; there, times are kept as they are. What is ahead of a clock that was
+  set back is ahead, however far.
+- Which heartbeats the leader had when it doubted itself last, or has said to be lost, once there are only later ones.
+  And who was heard last, which is only where to look first.
+- What came of heartbeats before the last one: of rows without a gap, how long they are (`watching`); of reports and
+  slots, when they last stood in the way (`idleness`). The intervals between them count for the other detector alone.
+- Former rules, but for whether a worker has heard of the last change that matters (`rulebooks`).
+- Rows of attempts that fail at once, and tasks that hang: here no attempt does, and no task runs for so long.
 - How many attempts have ended, beyond those that make the backoff reach its cap; when they did, as the window is
   endless. (How many have failed is kept: the number decides.)
 
@@ -20,15 +25,32 @@ recomputed: what a fold has got wrong stays wrong.
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
-from events.system import IncidentKind, SystemStatus
-from recovery.entities import Attempt, Beat, CutOff, Incident, Loss, ParkedMessage, Result, Task, Worker
-from recovery.lifecycle import AttemptStatus, TaskStatus, WorkerStatus
+from recovery.entities import (
+    Incident,
+    Loss,
+    ParkedMessage,
+    Result,
+    Task,
+)
+from recovery.indexes import index_useless, index_worker
+from recovery.overdue import useless_at
 from recovery.queue import WaitingTasks
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER, Timers
-from tests.simulation.exhaustive.ranks import Ranks
+from tests.simulation.exhaustive import fold_workers, rulebooks
+from tests.simulation.exhaustive.frames import PAST_MAX, Frame
+from tests.simulation.exhaustive.ranks import FORMER, KNOWN, Ranks
+from tests.simulation.exhaustive.rulebooks import turned_at
+from tests.simulation.exhaustive.silences import loss, lost, overdue, watched, watched_beat
+from tests.simulation.exhaustive.tables import (
+    INCIDENT_KIND,
+    NUMBER,
+    SYSTEM_STATUS,
+    TASK_STATUS,
+)
+from tests.simulation.exhaustive.watching import distrusted, taken_over
 from tests.simulation.exhaustive.world import (
     BEGIN,
     OWN_RETRIES,
@@ -36,8 +58,6 @@ from tests.simulation.exhaustive.world import (
     POLICY_HASHES,
     RUN,
     TASKS,
-    UNIT,
-    USUAL,
     WORK,
     WORKERS,
 )
@@ -45,61 +65,34 @@ from tests.simulation.exhaustive.world import (
 Packed = tuple[Any, ...]
 Raw = Sequence[Any]
 
-SILENCES = (USUAL.suspect_after, USUAL.failed_after, USUAL.first_heartbeat_timeout)
-AGE_MAX = int(max(*SILENCES, USUAL.attempts_reset_after))
-"""The largest threshold that an age is compared with, in seconds."""
-TRUST_MAX = int(USUAL.suspect_after + UNIT)
-"""The registration of an incarnation that has beaten counts again for a view in which a newer one beats already, and
-only as far as to be trusted with work."""
-PAST_MAX = int(BEGIN) - 100
-"""No search goes on for so long without a decision."""
-ENDED_MAX = 2
-"""Attempts after which the backoff stays at its cap."""
-SEQUENCE = 1_000
+SEQUENCE = 10_000
 """Where a log goes on that was read from a tuple: behind every rank."""
+BEATS = (KNOWN + FORMER) // 2
+"""Where its heartbeats go on."""
 
-WORKER_STATUS: tuple[WorkerStatus, ...] = get_args(WorkerStatus)
-TASK_STATUS: tuple[TaskStatus, ...] = get_args(TaskStatus)
-ATTEMPT_STATUS: tuple[AttemptStatus, ...] = get_args(AttemptStatus)
-SYSTEM_STATUS: tuple[SystemStatus, ...] = get_args(SystemStatus)
-INCIDENT_KIND: tuple[IncidentKind, ...] = get_args(IncidentKind)
-NUMBER = {
-    name: number
-    for names in (WORKER_STATUS, TASK_STATUS, ATTEMPT_STATUS, SYSTEM_STATUS, INCIDENT_KIND, WORKERS, TASKS)
-    for number, name in enumerate(names)
-}
-assert len(NUMBER) == sum(
-    map(len, (WORKER_STATUS, TASK_STATUS, ATTEMPT_STATUS, SYSTEM_STATUS, INCIDENT_KIND, WORKERS, TASKS))
-), "two tables share a name"
+NO_LOSS = Loss(0, 0, 0.0)
 
-OVER = ("exited", "failed", "stopped")
 HELD = ("assigned", "running")
-
-
-class Frame(NamedTuple):
-    """What sequences and times are relative to."""
-
-    ranks: Ranks
-    now: float
-    alone: bool
-    """Nobody holds another view of this log, nor decisions made on one, that may remember what is forgotten here."""
-    blunt: bool = False
-    """What is overdue is overdue, for however long."""
-
-    def age(self, moment: float) -> int:
-        return min(AGE_MAX if self.blunt else PAST_MAX, int(self.now - moment))
-
-    def until(self, moment: float) -> int:
-        return max(0 if self.blunt else -PAST_MAX, int(moment - self.now))
+SPOKEN_FOR = (*HELD, "returned")
 
 
 def pack(state: State, frame: Frame) -> Packed:
-    if frame.alone and not all(_overdue(state, worker_id, frame.now) for worker_id in WORKERS):
+    if frame.alone and not all(overdue(state, worker_id, frame.now) for worker_id in WORKERS):
         frame = frame._replace(blunt=True)
+    frame = frame._replace(lost=lost(state, frame), turned=turned_at(state, alone=frame.alone))
+    assert not state.accused, "no attempt fails at once"
+    elected_at = taken_over(state, frame)
     ranks = frame.ranks
     return (
         POLICY_HASHES.index(state.policy_hash),
-        _watched(state, frame),
+        rulebooks.pack(state, frame),
+        (
+            watched(state, frame, needed=elected_at is not None),
+            watched_beat(state, frame),
+            None if elected_at is None else frame.age(elected_at),
+            distrusted(state, frame),
+        ),
+        loss(state, frame),
         min(state.term, 1),
         state.failover_unreported,
         NUMBER[state.status],
@@ -108,11 +101,12 @@ def pack(state: State, frame: Frame) -> Packed:
         ),
         tuple(ranks.parked(sequence) for sequence in state.parked),
         state.seconds_per_task,
-        tuple(_worker(state, worker_id, frame) for worker_id in WORKERS),
+        tuple(fold_workers.pack(state, worker_id, frame) for worker_id in WORKERS),
         tuple(_task(state, task_id, ranks) for task_id in TASKS),
         tuple(NUMBER[task_id] for task_id in state.runs[RUN]) if RUN in state.runs else None,
         tuple(state.tasks_by_status[status] for status in TASK_STATUS),
-        _timers(state, frame),
+        None if frame.lossy else _timers(state, frame),
+        None if frame.lossy else tuple(_useless(state, worker_id, frame) for worker_id in WORKERS),
         _waiting(state.waiting),
         tuple(NUMBER[task_id] for task_id in state.unsettled),
         tuple(NUMBER[task_id] for task_id in state.orphaned),
@@ -124,11 +118,13 @@ def pack(state: State, frame: Frame) -> Packed:
     )
 
 
-def unpack(raw: Raw) -> State:
-    """A state at the time `BEGIN` that has the packed one's future."""
+def unpack(raw: Raw, now: float = BEGIN) -> State:
+    """A state at that time that has the packed one's future."""
     (
         policy,
-        watched,
+        rules,
+        (since, known, elected, distrusted_for),
+        loss_told,
         term,
         failover,
         status,
@@ -140,6 +136,7 @@ def unpack(raw: Raw) -> State:
         run,
         counts,
         timers,
+        useless,
         waiting,
         unsettled,
         orphaned,
@@ -151,18 +148,25 @@ def unpack(raw: Raw) -> State:
     state.policy_hash = POLICY_HASHES[policy]
     state.policy_recorded = True
     state.policy_actor = ""
+    state.rules = rulebooks.unpack(policy, *rules)
     state.term = term
     state.leader_id = None
     state.fencing_token = 1 if term else 0
-    state.watched_since = BEGIN - watched
-    state.watched_beat = 0
-    state.heartbeats_at = BEGIN
-    state.loss = Loss(0, 0, 0.0)
+    # Before the first election nobody has watched.
+    state.watched_since = now - since if term else 0.0
+    state.taken_over = None if elected is None else now - elected
+    state.distrusted_until = 0.0 if distrusted_for == PAST_MAX else now - distrusted_for
+    state.interrupted_at = now
+    state.watched_beat = known
+    state.heartbeats_at = now
+    state.loss = NO_LOSS if loss_told is None else Loss(loss_told[0], loss_told[1], now - loss_told[2])
     state.workers = {}
     state.beats = {}
+    state.stragglers = {}
+    state.arrivals = {}
     for worker_id, packed in zip(WORKERS, workers, strict=True):
         if packed is not None:
-            _unpack_worker(state, worker_id, packed)
+            fold_workers.unpack(state, worker_id, packed, now)
     state.tasks = {
         task_id: _unpacked_task(task_id, packed)
         for task_id, packed in zip(TASKS, tasks, strict=True)
@@ -171,20 +175,32 @@ def unpack(raw: Raw) -> State:
     state.runs = {} if run is None else {RUN: {TASKS[number]: None for number in run}}
     state.status = SYSTEM_STATUS[status]
     state.incidents = {
-        INCIDENT_KIND[kind]: Incident(f"i{number}", INCIDENT_KIND[kind], "critical", BEGIN, 0, 0, "")
+        INCIDENT_KIND[kind]: Incident(f"i{number}", INCIDENT_KIND[kind], "critical", now, 0, 0, "")
         for kind, number in incidents
     }
     state.failover_unreported = failover
     state.parked = OrderedDict((number, ParkedMessage(number, "s", "r", "")) for number in parked)
     state.seconds_per_task = seconds_per_task
+    state.ends = OrderedDict()
     state.events_sequence = SEQUENCE
-    state.heartbeats_sequence = SEQUENCE
+    state.heartbeats_sequence = BEATS
     state.ignored = Counter()
     state.tasks_by_status = Counter(dict(zip(TASK_STATUS, counts, strict=True)))
-    state.timers = Timers()
-    for worker_id, at in zip(WORKERS, timers, strict=True):
-        if at is not None:
-            state.timers.set(worker_id, AT_ONCE if at == "at once" else BEGIN + at)
+    state.timers, state.useless = Timers(), Timers()
+    state.accused = {}
+    state.made_up = {}
+    if timers is None:
+        for worker in state.workers.values():
+            index_worker(state, worker)
+    else:
+        for worker_id, at in zip(WORKERS, timers, strict=True):
+            if at is not None:
+                state.timers.set(worker_id, AT_ONCE if at == "at once" else now + at)
+        for worker_id, at in zip(WORKERS, useless, strict=True):
+            if at == "right":
+                index_useless(state, state.workers[worker_id])
+            elif at is not None:
+                state.useless.set(worker_id, AT_ONCE if at == "at once" else now + at)
     state.waiting = _unpacked_waiting(waiting, state)
     state.unsettled = OrderedDict((TASKS[number], None) for number in unsettled)
     state.orphaned = OrderedDict((TASKS[number], None) for number in orphaned)
@@ -196,130 +212,6 @@ def unpack(raw: Raw) -> State:
     state.slots, state.workers_live, state.workers_expected = numbers
     state.heard_last = ""
     return state
-
-
-def _overdue(state: State, worker_id: str, now: float) -> bool:
-    """Whether anything about the worker might have been decided before now."""
-    worker = state.workers.get(worker_id)
-    if worker is None:
-        return False
-    silent = not _over(worker) and now - _last(state, worker) >= min(SILENCES)
-    return silent or (worker.attempt is not None and _due(worker.attempt) <= now)
-
-
-def _due(attempt: Attempt) -> float:
-    return attempt.not_before if attempt.status == "scheduled" else attempt.deadline
-
-
-def _watched(state: State, frame: Frame) -> int:
-    """Counts only where a worker that is or may be live again has been silent for as long."""
-    since = state.watched_since
-    workers = state.workers.values()
-    past = frame.alone and since < frame.now
-    if past and not any(not _over(worker) and _last(state, worker) <= since for worker in workers):
-        return PAST_MAX
-    return frame.age(since)
-
-
-def _over(worker: Worker) -> bool:
-    """Whether the present incarnation will never be live again."""
-    return worker.status in OVER or (worker.status == "permanent" and worker.incarnation == worker.failed_incarnation)
-
-
-def _last(state: State, worker: Worker) -> float:
-    """When something was heard of the worker's present incarnation, or of one behind it."""
-    beat = state.beats.get(worker.worker_id)
-    return worker.registered_at if beat is None or beat.incarnation < worker.incarnation else beat.time
-
-
-def _worker(state: State, worker_id: str, frame: Frame) -> Packed | None:
-    ranks, alone = frame.ranks, frame.alone
-    worker = state.workers.get(worker_id)
-    beat = state.beats.get(worker_id)
-    if worker is None:
-        return None if beat is None else _beat(beat, worker_id, frame)
-    status, incarnation, attempt = worker.status, worker.incarnation, worker.attempt
-    over = _over(worker)
-    heard = beat is not None and beat.incarnation == incarnation
-    if beat is not None and alone and (beat.incarnation < incarnation or (over and heard)):
-        beat = None
-    failure_counts = status in ("failed", "permanent") or attempt is not None or not alone
-    return (
-        NUMBER[status],
-        ranks.incarnation(worker_id, incarnation),
-        0 if over and alone else min(TRUST_MAX if heard and alone else PAST_MAX, frame.age(worker.registered_at)),
-        tuple(NUMBER[task_id] for task_id in worker.held),
-        ranks.beat(worker_id, worker.suspected_beat) if status == "suspect" else 0,
-        ranks.incarnation(worker_id, worker.failed_incarnation) if failure_counts else 0,
-        None if attempt is None else _attempt(attempt, worker_id, frame),
-        len(worker.attempts_failed),
-        min(ENDED_MAX, len(worker.attempts_ended)),
-        min(AGE_MAX, int(frame.now - worker.recovered_at)) if worker.recovered_at else None,
-        None if beat is None else _beat(beat, worker_id, frame),
-        _cut_off(worker, beat, frame),
-    )
-
-
-def _cut_off(worker: Worker, beat: Beat | None, frame: Frame) -> int | None:
-    """The heartbeat behind which the worker counts as cut off, until one comes that refutes it."""
-    found = worker.cut_off
-    if found is None or worker.status != "alive" or (frame.alone and beat is not None and beat.sequence > found.beat):
-        return None
-    return frame.ranks.beat(worker.worker_id, found.beat)
-
-
-def _beat(beat: Beat, worker_id: str, frame: Frame) -> Packed:
-    ranks = frame.ranks
-    return ranks.incarnation(worker_id, beat.incarnation), frame.age(beat.time), ranks.beat(worker_id, beat.sequence)
-
-
-def _attempt(attempt: Attempt, worker_id: str, frame: Frame) -> Packed:
-    return (
-        attempt.number,
-        NUMBER[attempt.status],
-        frame.ranks.incarnation(worker_id, attempt.incarnation),
-        frame.until(_due(attempt)),
-        attempt.answered,
-        bool(attempt.error),
-    )
-
-
-def _unpack_worker(state: State, worker_id: str, raw: Raw) -> None:
-    if len(raw) == 3:
-        incarnation, age, sequence = raw
-        state.beats[worker_id] = Beat(incarnation, BEGIN - age, sequence)
-        return
-    status, incarnation, age, held, suspected, failed, attempt, failures, ended, recovered, beat, cut_off = raw
-    state.workers[worker_id] = Worker(
-        worker_id,
-        WORKER_STATUS[status],
-        incarnation,
-        1,
-        1,
-        {},
-        "h",
-        BEGIN - age,
-        "",
-        held={TASKS[number]: None for number in held},
-        suspected_beat=suspected,
-        failed_incarnation=failed,
-        failed_at=BEGIN,
-        attempt=None if attempt is None else _unpacked_attempt(attempt),
-        attempts_failed=[BEGIN] * failures,
-        attempts_ended=[BEGIN] * ended,
-        recovered_at=0.0 if recovered is None else BEGIN - recovered,
-        cut_off=None if cut_off is None else CutOff(cut_off, 1),
-    )
-    if beat is not None:
-        incarnation, age, sequence = beat
-        state.beats[worker_id] = Beat(incarnation, BEGIN - age, sequence)
-
-
-def _unpacked_attempt(raw: Raw) -> Attempt:
-    number, status, incarnation, due, answered, error = raw
-    moment = BEGIN + due
-    said = "it failed" if error else ""
-    return Attempt(number, "restart", ATTEMPT_STATUS[status], incarnation, moment, "", moment, answered, said)
 
 
 def _task(state: State, task_id: str, ranks: Ranks) -> Packed | None:
@@ -340,6 +232,8 @@ def _task(state: State, task_id: str, ranks: Ranks) -> Packed | None:
         None if task.result is None else (task.result.outcome, task.result.started),
         task.cancel_requested,
         task.revoked and status in HELD,
+        task.began and status in SPOKEN_FOR,
+        task.forgotten and status == "returned",
         sum(other.queued_sequence < task.queued_sequence for other in state.tasks.values() if other.status == "queued")
         if status == "queued"
         else 0,
@@ -347,12 +241,12 @@ def _task(state: State, task_id: str, ranks: Ranks) -> Packed | None:
 
 
 def _unpacked_task(task_id: str, raw: Raw) -> Task:
-    task = Task(task_id, RUN, WORK, 0, None, OWN_RETRIES[task_id], None, (), 0, "", TASK_STATUS[raw[0]])
+    task = Task(task_id, RUN, WORK, 0, None, OWN_RETRIES[task_id], None, (), 0, "", status=TASK_STATUS[raw[0]])
     if task.status == "final":
         task.work = None
         task.verdict = "passed"
         return task
-    _, attempt, worker, incarnation, infrastructure, verdict, result, cancelled, revoked, rank = raw
+    _, attempt, worker, incarnation, infrastructure, verdict, result, cancelled, revoked, began, forgotten, rank = raw
     task.attempt = attempt
     task.worker_id = None if worker is None else WORKERS[worker]
     task.incarnation = incarnation
@@ -361,6 +255,8 @@ def _unpacked_task(task_id: str, raw: Raw) -> Task:
     task.result = None if result is None else Result(result[0], 1, 1.0, result[1])
     task.cancel_requested = cancelled
     task.revoked = revoked
+    task.began = began
+    task.forgotten = forgotten
     task.queued_sequence = rank
     return task
 
@@ -373,6 +269,14 @@ def _timer(at: float, frame: Frame) -> int | str | None:
     if at == NEVER:
         return None
     return "at once" if at <= AT_ONCE else frame.until(at)
+
+
+def _useless(state: State, worker_id: str, frame: Frame) -> int | str | None:
+    """What the index says; in short, if it is right."""
+    at, worker = state.useless.get(worker_id), state.workers.get(worker_id)
+    if at == NEVER and worker is None:
+        return None
+    return "right" if worker is not None and at == useless_at(state, worker) else _timer(at, frame)
 
 
 def _waiting(waiting: WaitingTasks) -> Packed:

@@ -3,8 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from events.base import WorkerEvent
-from events.task import TaskAssigned
-from events.worker import WorkerFailed, WorkerRecoverySucceeded, WorkerSuspected
+from events.clock import seconds
+from events.system import WatchContinued
+from events.task import TaskAssigned, TaskRevoked
+from events.worker import (
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerRecoveryProbed,
+    WorkerRecoverySucceeded,
+    WorkerStalled,
+    WorkerSuspected,
+)
 from recovery.core import Decision, State
 from tests.simulation.exhaustive.entries import Standing, Violation
 
@@ -28,17 +37,59 @@ def judge(
                 )
             if state.tasks[event.task_id].cancel_requested:
                 raise Violation(f"{event.task_id} is assigned, and somebody has cancelled it")
+        elif isinstance(event, TaskRevoked):
+            subject = event.task_id
+            task = state.tasks[event.task_id]
+            if not task.cancel_requested and task.status != "assigned":
+                raise Violation(f"{event.task_id} is revoked while it runs, and nobody cancelled it")
         elif isinstance(event, WorkerEvent):
             subject = event.worker_id
             if isinstance(event, (WorkerSuspected, WorkerFailed)):
                 _judge_silence(event, state, now)
-            elif isinstance(event, WorkerRecoverySucceeded) and standings[event.worker_id][1] != event.incarnation:
-                raise Violation(f"{event} speaks of another incarnation than {standings[event.worker_id]}")
+            elif isinstance(event, WorkerStalled):
+                _judge_stall(event, state)
+            elif isinstance(event, WorkerPermanentlyFailed):
+                _judge_giving_up(event, state)
+            elif isinstance(event, (WorkerRecoveryProbed, WorkerRecoverySucceeded)):
+                if standings[event.worker_id][1] != event.incarnation:
+                    raise Violation(f"{event} speaks of another incarnation than {standings[event.worker_id]}")
+                _judge_return(event, state)
         else:
             subject = getattr(event, "task_id", "")
+            if isinstance(event, WatchContinued):
+                _judge_watch(event, state)
         if subject and subject in subjects:
             raise Violation(f"one batch says two things about {subject}: {[one.event for one in decisions]}")
         subjects.add(subject)
+
+
+def _judge_stall(event: WorkerStalled, state: State) -> None:
+    """Nobody is of no use who has not been heard, has reports to make, or was not given the time to act."""
+    beat = state.beats.get(event.worker_id)
+    if beat is None or beat.incarnation != event.incarnation or beat.sequence <= state.loss.through:
+        raise Violation(f"{event}, and no heartbeat proves that it lives")
+    if event.cause == "not_obeyed":
+        told = min(state.workers[event.worker_id].revoked.values())
+        if beat.time - max(told, state.watched_since) < state.policy.revocation_grace:
+            raise Violation(f"{event}, and it was told only {beat.time - told:g} s before it was last heard")
+
+
+def _judge_watch(event: WatchContinued, state: State) -> None:
+    since = seconds(event.since)
+    if state.taken_over is None or not state.distrusted_until <= since < state.taken_over:
+        raise Violation(f"{event}, and nobody took over behind that, or somebody has doubted since")
+
+
+def _judge_return(event: WorkerRecoveryProbed | WorkerRecoverySucceeded, state: State) -> None:
+    """Only a heartbeat that everybody can read proves that a worker is back."""
+    beat = state.beats.get(event.worker_id)
+    if beat is None or beat.incarnation < event.incarnation or beat.sequence <= state.loss.through:
+        raise Violation(f"{event}, and no heartbeat proves that it is back")
+
+
+def _judge_giving_up(event: WorkerPermanentlyFailed, state: State) -> None:
+    if event.attempts < state.policy.max_recovery_attempts:
+        raise Violation(f"{event.worker_id} is given up after {event.attempts} attempts")
 
 
 def _judge_silence(event: WorkerSuspected | WorkerFailed, state: State, now: float) -> None:
@@ -57,5 +108,7 @@ def _judge_silence(event: WorkerSuspected | WorkerFailed, state: State, now: flo
     beat = state.beats.get(event.worker_id)
     heard = beat is not None and beat.incarnation >= (event.incarnation or 0)
     last = beat.time if beat is not None and heard else state.workers[event.worker_id].registered_at
+    if last > now:
+        last = 0.0  # by a clock that has been set back since: when that was, nobody knows
     if now - max(last, state.watched_since) < allowed:
         raise Violation(f"{event}, and the silence has not lasted {allowed:g} s")

@@ -74,7 +74,7 @@ def _returned(ledger: Ledger, event: TaskReturned, _: int) -> bool:
     holding = _held(ledger, event)
     if holding is None:
         return False
-    ledger.tasks[event.task_id].holding = holding._replace(stage="returned")
+    ledger.tasks[event.task_id].holding = holding._replace(stage="returned", unknown=event.unknown)
     return True
 
 
@@ -88,9 +88,11 @@ def _requeued(ledger: Ledger, event: TaskRequeued, _: int) -> bool:
         raise Violation(f"{event.task_id} is requeued while {holding.worker_id} lives and has it")
     if holding.outcome == "passed":
         raise Violation(f"{event.task_id} is requeued, and it has passed")
-    blameless = holding.stage == "returned" or holding.outcome == "cancelled" or not holding.started
+    forgotten = _forgotten(holding)
+    handed_back = holding.stage == "returned" and not forgotten
+    blameless = handed_back or holding.outcome == "cancelled" or not holding.started
     if event.budget == "infrastructure":
-        if blameless or not (lost or holding.outcome == "fenced"):
+        if blameless or not (lost or forgotten or holding.outcome == "fenced"):
             raise Violation(f"{event.task_id} pays with an infrastructure retry for {holding}")
         task.infrastructure_used += 1
         if task.infrastructure_used > ledger.limits.infrastructure[event.task_id]:
@@ -106,6 +108,11 @@ def _requeued(ledger: Ledger, event: TaskRequeued, _: int) -> bool:
     task.former = (holding.worker_id, holding.incarnation)
     task.holding = None
     return True
+
+
+def _forgotten(holding: Holding) -> bool:
+    """It had begun, and its worker knows nothing of it any more."""
+    return holding.stage == "returned" and holding.unknown and holding.started
 
 
 def _completed(ledger: Ledger, event: TaskCompleted, _: int) -> bool:
@@ -126,7 +133,8 @@ def _completed(ledger: Ledger, event: TaskCompleted, _: int) -> bool:
             raise Violation(f"{event.task_id} ends as cancelled while {holding.worker_id} lives and has it")
     elif event.verdict == "crashed":
         spent = task.infrastructure_used >= ledger.limits.infrastructure[event.task_id]
-        if holding is None or not (ledger.lost(holding) or outcome == "fenced") or not holding.started or not spent:
+        gone = holding is not None and (ledger.lost(holding) or _forgotten(holding) or outcome == "fenced")
+        if holding is None or not gone or not holding.started or not spent:
             raise Violation(f"{event.task_id} ends as crashed with {task}")
     else:
         raise Violation(f"{event.task_id} ends as {event.verdict!r}, which nothing here leads to")
@@ -135,10 +143,7 @@ def _completed(ledger: Ledger, event: TaskCompleted, _: int) -> bool:
 
 
 def _revoked(ledger: Ledger, event: TaskRevoked, _: int) -> bool:
-    task = ledger.tasks[event.task_id]
-    holding = task.holding
-    if not task.cancelled:
-        raise Violation(f"{event.task_id} is revoked, and nobody cancelled it")
+    holding = ledger.tasks[event.task_id].holding
     return holding is not None and holding.number == event.attempt and holding.stage in ("assigned", "running")
 
 

@@ -16,6 +16,8 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
@@ -38,7 +40,9 @@ def _registered(ledger: Ledger, event: WorkerRegistered, sequence: int) -> bool:
 MOVES: dict[type[Event], tuple[frozenset[Standing], Standing]] = {
     WorkerSuspected: (frozenset({"alive"}), "suspect"),
     WorkerSuspicionRefuted: (frozenset({"suspect"}), "alive"),
-    WorkerDraining: (frozenset({"alive", "suspect"}), "draining"),
+    WorkerStalled: (frozenset({"alive", "stalled"}), "stalled"),
+    WorkerStallRefuted: (frozenset({"stalled"}), "alive"),
+    WorkerDraining: (frozenset({"alive", "suspect", "stalled"}), "draining"),
     WorkerStopped: (LIVE | {"exited", "failed"}, "stopped"),
     WorkerExited: (LIVE, "exited"),
     WorkerVanished: (LIVE, "exited"),
@@ -49,6 +53,8 @@ MOVES: dict[type[Event], tuple[frozenset[Standing], Standing]] = {
 Move = (
     WorkerSuspected
     | WorkerSuspicionRefuted
+    | WorkerStalled
+    | WorkerStallRefuted
     | WorkerDraining
     | WorkerStopped
     | WorkerExited
@@ -87,8 +93,6 @@ def _disconnected(ledger: Ledger, event: WorkerDisconnected, _: int) -> bool:
 
 def _permanently_failed(ledger: Ledger, event: WorkerPermanentlyFailed, _: int) -> bool:
     worker = ledger.workers[event.worker_id]
-    if event.attempts < ledger.limits.recovery_attempts:
-        raise Violation(f"{event.worker_id} is given up after {event.attempts} attempts")
     if worker.repair is not None:
         raise Violation(f"{event.worker_id} is given up during {worker.repair}")
     if worker.standing != "failed":
@@ -185,6 +189,8 @@ WORKER_READINGS: dict[type[Event], Reading] = {
     WorkerRegistered: _registered,
     WorkerSuspected: _moved,
     WorkerSuspicionRefuted: _moved,
+    WorkerStalled: _moved,
+    WorkerStallRefuted: _moved,
     WorkerDraining: _moved,
     WorkerStopped: _moved,
     WorkerExited: _exited,

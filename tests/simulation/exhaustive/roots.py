@@ -20,12 +20,20 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "farm": (*_FARM, "submit t1", "submit t2"),
     # Both run.
     "busy": _BUSY,
+    # One worker has fallen silent and is suspect.
+    "suspect": (*_BUSY, "tick", "beat w2", "leap"),
     # One worker has fallen silent and is given up; its task waits for the other.
     "lost": _LOST,
     # It is back, and asked to prove that it hears; its task runs elsewhere or waits to.
     "probed": (*_LOST, "register w1", "beat w1"),
     # The same, until the first attempt has failed.
     "again": (*_LOST, "exit unregistered w1"),
+    # Another leads since a moment ago; one worker beats all along, and the other has been silent before.
+    "followed": (*_BUSY, "tick", "beat w2", "crash 0", "elect 0"),
+    # A task was cancelled while it runs, and its worker has beaten since without a word about it.
+    "deaf": (*_BUSY, "cancel t1", "beat w1", "tick", "beat w2"),
+    # A task was not begun, although its worker beats and has room.
+    "idle": (*_FARM, "submit t1", "tick", "beat w1", "beat w2", "tick", "beat w2"),
 }
 
 
@@ -58,6 +66,28 @@ THEMES: dict[str, tuple[str, ...]] = {
         *("decide on new view 0", "decide on new view 1", "read beats 0", "read beats 1", "read events 0"),
         *("read events 1", "append 0", "append 1", "lose 0", "lose 1", "start t1", "finish t1 passed", "cancel t1"),
         *("register w1", "beat w1", "exit seen w1", "leap"),
+    ),
+    # The broker loses heartbeats, its clock is set, and a leader that is slow to notice judges one worker by the rest.
+    "doubts": (
+        *(
+            "set clock back",
+            "set clock forth",
+            "lose beats anew",
+            "lose beats on",
+            "doubt 0",
+            "rule usual",
+            "rule short",
+        ),
+        *("elect 0", "crash 0", "hold 0", "resume 0", "decide on old view 0", "decide on new view 0", "read beats 0"),
+        *("read events 0", "append 0", "lose 0", "register w1", "beat w1", "beat w2", "disconnect w1", "exit seen w1"),
+        *("answer w1", "submit t1", "start t1", "tick", "leap"),
+    ),
+    # Workers beat and do nothing, have not heard of the last rules, and are watched by leaders that follow each other.
+    "useless": (
+        *("beat w1", "beat deaf w1", "beat laden w1", "beat w2", "start t1", "finish t1 passed", "finish t1 cancelled"),
+        *("give back t1", "forget t1", "cancel t1", "drain w1", "exit seen w1", "register w1", "rule usual"),
+        *("rule paused", "rule short", "crash 0", "elect 0", "hold 0", "decide on old view 0", "append 0"),
+        *("tick", "leap"),
     ),
 }
 """The actions that are left in; all of them without a theme."""

@@ -19,7 +19,7 @@ from tests.simulation.exhaustive.encoding import encode, thaw, unpack
 from tests.simulation.exhaustive.ending import end
 from tests.simulation.exhaustive.entries import Violation
 from tests.simulation.exhaustive.roots import ROOTS, theme
-from tests.simulation.exhaustive.world import BEGIN, World, whole_delays
+from tests.simulation.exhaustive.world import BEGIN, WORKERS, World, whole_delays
 
 DIGEST_BYTES = 16
 """So that among a billion states two that differ share one with a probability below 1e-20."""
@@ -27,6 +27,8 @@ CHUNK = 64
 """States that are expanded at a time; also how often progress may be told."""
 NO_ACTION = 255
 assert len(ACTIONS) < NO_ACTION
+ENDINGS = (None, *WORKERS)
+"""Who is gone for good when a state is led to its end."""
 
 
 class Sampling(NamedTuple):
@@ -155,7 +157,7 @@ class Expander:
             return False
         decide(world.state, BEGIN)
         _check_unchanged(world, data, "to decide")
-        end(world)
+        end(world, ENDINGS[chance // sampling.endings % len(ENDINGS)])
         return True
 
 

@@ -21,11 +21,11 @@ from events.base import Event
 from events.clock import EPOCH
 from events.envelope import Envelope, Recorded
 from events.policy import Policy, policy_hash
-from events.system import LeaderElected, PolicyChanged
+from events.system import DetectorDegraded, Doubt, LeaderElected, PolicyChanged
 from events.work import CommandWork
 from events.worker import Heartbeat, RecordedHeartbeat
-from recovery.core import Decision, State, decide, evolve, observe
-from recovery.indexes import index_worker
+from recovery.core import State, decide, evolve, forget_beats, observe, recall_beats
+from recovery.lifecycle import LIVE
 from recovery.timers import Timers
 from tests.simulation.exhaustive.entries import Ledger, Limits, Standing, TaskEntry, Violation, WorkerEntry
 from tests.simulation.exhaustive.judging import judge
@@ -39,14 +39,29 @@ WORK = CommandWork(argv=("true",), cwd="/")
 
 UNIT = 5.0
 """Seconds of one step of time."""
-BEGIN = 1_000.0
+BEGIN = 1_000_000_000.0
+BACK = 1_000_000.0
+"""How far the broker's clock is set back: so far that nobody waits until it is as late again."""
+FORTH = 20 * UNIT
+FIRST_BEAT = 1_000_000_000_000
+SHRINKS = 10
+"""A stream of heartbeats that begins anew does so at so small a part of the sequence that it had come to."""
 
 USUAL = Policy(
-    heartbeat_interval=2.0,
-    suspect_after=2 * UNIT,
-    self_fence_after=12.0,
-    failed_after=3 * UNIT,
-    first_heartbeat_timeout=4 * UNIT,
+    # Heartbeats of two moments that follow each other are without a gap between them.
+    heartbeat_interval=4.0,
+    suspect_after=3 * UNIT,
+    self_fence_after=17.0,
+    failed_after=4 * UNIT,
+    first_heartbeat_timeout=5 * UNIT,
+    # Histories of arrivals are kept as far as rows without a gap go, which is less than the other detector learns from.
+    detector="deadline",
+    phi_patience_max=1.0,
+    assignment_start_deadline=2 * UNIT,
+    revocation_grace=UNIT,
+    # No task runs for so long, and no attempt (of one second) fails at once.
+    task_hang_cap=30_000_000.0,
+    fail_fast_within=0.5,
     max_recovery_attempts=2,
     # So long that no attempt ever leaves it: how many there were is all that counts.
     recovery_attempts_window=30_000_000.0,
@@ -63,8 +78,20 @@ POLICIES = (
     USUAL,
     msgspec.structs.replace(USUAL, auto_recovery=False),
     msgspec.structs.replace(USUAL, verdict_retries=1),
+    msgspec.structs.replace(
+        USUAL,
+        heartbeat_interval=1.0,
+        suspect_after=UNIT,
+        self_fence_after=8.0,
+        failed_after=2 * UNIT,
+        first_heartbeat_timeout=3 * UNIT,
+        max_recovery_attempts=1,
+        recovery_interval=UNIT,
+        recovery_attempt_timeout=2 * UNIT,
+        attempts_reset_after=2 * UNIT,
+    ),
 )
-POLICY_NAMES = ("usual", "paused", "retrying")
+POLICY_NAMES = ("usual", "paused", "retrying", "short")
 POLICY_HASHES = tuple(policy_hash(policy) for policy in POLICIES)
 LIMITS = Limits(infrastructure={"t1": 1, "t2": 0}, verdict=1, recovery_attempts=2)
 OWN_RETRIES: dict[str, int | None] = {"t1": None, "t2": 0}
@@ -86,6 +113,10 @@ class View:
 
     state: State
     standings: dict[str, tuple[Standing, int]]
+    knows_loss: bool = False
+    """Of the heartbeats whose loss is not in the log yet."""
+    ahead: float = 0.0
+    """By how many seconds its clock differs from one that has been set since, which it has not noticed."""
 
 
 @dataclass(slots=True)
@@ -112,8 +143,13 @@ class World:
     )
     coordinators: list[Coordinator] = field(default_factory=lambda: [Coordinator(key) for key in COORDINATORS])
     now: float = BEGIN
-    beats: int = 0
+    beats: int = FIRST_BEAT
     """The last sequence of the stream of heartbeats."""
+    unsaid: int | None = None
+    """The broker has lost its last heartbeats, whoever reads on has forgotten those up to this sequence, and the log
+    does not say so yet."""
+    untold: bool = False
+    """The broker's clock has been set, and the log does not say so yet."""
     fenced: bool = True
     """Whether the log refuses what carries an old fencing token, as it must."""
     lasting: bool = False
@@ -126,6 +162,7 @@ class World:
     def empty(cls, *, lasting: bool = False) -> "World":
         """A log that holds the policy and nothing else."""
         world = cls(lasting=lasting)
+        world.state.heartbeats_sequence = world.beats
         world.record(PolicyChanged(policy=USUAL, policy_hash=POLICY_HASHES[0], actor="operator"))
         return world
 
@@ -144,7 +181,17 @@ class World:
             raise Violation(
                 f"the core {'takes' if counted else 'ignores'} {event}, which {'counts' if said else 'is stale'}"
             )
+        if isinstance(event, DetectorDegraded):
+            self._hear_doubt(event)
         return counted
+
+    def _hear_doubt(self, event: DetectorDegraded) -> None:
+        if event.reason == "clock_step":
+            self.untold = False
+        elif event.reason == "heartbeats_lost":
+            self.unsaid = None
+            for view in self.views:
+                view.knows_loss = False
 
     def _recorded(self, event: Event, synthetic: str | None) -> Recorded:
         sequence = self.state.events_sequence + 1
@@ -157,14 +204,59 @@ class World:
             self.told.append((self.now, sequence, "something that nobody understands"))
         evolve(self.state, Recorded(sequence, self.now, "", None, None, "not understood", b"?"))
 
-    def beat(self, worker_id: str, incarnation: int) -> bool:
-        """Stores a heartbeat; whether it counts."""
+    def beat(
+        self, worker_id: str, incarnation: int, *, rules: int | None = None, free: int = 0, unreported: int = 0
+    ) -> bool:
+        """Stores a heartbeat; whether it counts. `rules` None: its worker has heard of the last ones."""
         self.beats += 1
         ignored = self.state.ignored.total()
         if self.told is not None:
             self.told.append((self.now, self.beats, f"heartbeat of {worker_id}, incarnation {incarnation}"))
-        observe(self.state, heartbeat(worker_id, incarnation, self.beats, self.now))
+        known = self.state.rules.sequence if rules is None else rules
+        said = Heartbeat(
+            worker_id=worker_id,
+            incarnation=incarnation,
+            beat=1,
+            sent_at=EPOCH,
+            rules=known,
+            free=free,
+            unreported=unreported,
+        )
+        observe(self.state, RecordedHeartbeat(self.beats, self.now, said))
         return self.state.ignored.total() == ignored
+
+    # What the broker does
+
+    def lose_beats(self, *, anew: bool) -> None:
+        """The last heartbeats are gone. Nobody who reads on keeps any of those before: others may stand in their place.
+
+        `anew`: sequences begin again far below all that there have been; else so many heartbeats are stored again,
+        before anybody has looked, that they go on behind all that there have been.
+        """
+        self.beats = self.beats // SHRINKS if anew else self.beats + 1
+        self.unsaid = self.beats
+        if self.told is not None:
+            self.told.append((self.now, self.beats, "all heartbeats up to here are forgotten"))
+        forget_beats(self.state, self.unsaid)
+        for view in self.views:
+            view.knows_loss = False
+
+    def set_clock(self, by: float) -> None:
+        self.now += by
+        self.untold = True
+        for view in self.views:
+            # Whoever is far ahead already is so still.
+            view.ahead = max(view.ahead, -by)
+
+    def all_read(self, view: View) -> bool:
+        """Whether the view has nothing more to learn from the heartbeats."""
+        own, other = view.state, self.state
+        known = own.beats == other.beats and own.stragglers == other.stragglers
+        return known and (self.unsaid is None or view.knows_loss)
+
+    @property
+    def views(self) -> list[View]:
+        return [one.view for one in self.coordinators if one.view is not None]
 
     # Leaders
 
@@ -179,41 +271,61 @@ class World:
                 # Without a batch on its way it may decide what it likes: by then the fence will have risen.
                 other.become("standby" if other.batch is None else "deposed", other.token, batch=other.batch)
         self.record(LeaderElected(coordinator_id=coordinator.coordinator_id, term=self.state.term + 1))
+        if self._heard_ahead():
+            # Its silence would count from there. Whoever takes over says first that the clock has been set.
+            self.untold = True
         coordinator.become("prompt", self.state.events_sequence)
+
+    def _heard_ahead(self) -> bool:
+        """Whether the last heartbeat of somebody live, or what stands in for it, is still to come by its time."""
+        state = self.state
+        live = [worker for worker in state.workers.values() if worker.status in LIVE]
+        beats = [state.newest_beat(worker) or state.presumed_beat(worker) for worker in live]
+        return any(beat is not None and beat.time > self.now for beat in beats)
 
     def look(self) -> View:
         """The log as it is now."""
         state = copy.deepcopy(self.state) if self.lasting else self.state
-        return View(state, self.ledger.standings())
+        return View(state, self.ledger.standings(), self.unsaid is not None)
 
     def read_beats(self, view: View) -> None:
         """The view's heartbeats come up to date, and its events do not."""
-        for worker_id, beat in self.state.beats.items():
-            if view.state.beats.get(worker_id) != beat:
-                observe(view.state, heartbeat(worker_id, beat.incarnation, beat.sequence, beat.time))
+        recall_beats(view.state, self.state)
+        view.knows_loss = view.knows_loss or self.unsaid is not None
+        view.ahead = 0.0
 
     def read_events(self, view: View) -> View:
-        """The log as it is now, with the heartbeats of the view. The two folds meet in the index of timers alone."""
+        """The log as it is now, with the heartbeats of the view. The two folds meet in the indexes of times alone.
+
+        Where heartbeats are lost, whoever has the broker again to read on learns of it in the same moment.
+        """
         newer = self.look()
+        if self.unsaid is not None:
+            return newer
         newer.state = copy.copy(newer.state)
-        newer.state.beats = view.state.beats
-        newer.state.timers = Timers()
-        for worker in newer.state.workers.values():
-            index_worker(newer.state, worker)
+        newer.state.timers, newer.state.useless = Timers(), Timers()
+        recall_beats(newer.state, view.state)
         return newer
 
-    def owed(self, view: View | None = None) -> list[Decision]:
-        """What a leader decides now, on its own view or on the log as it is.
+    def owed(self, view: View | None = None) -> list[Event]:
+        """What a leader says now, on its own view or on the log as it is: first of itself, if there is anything, and
+        only then what it decides.
 
         Raises:
             Violation: the decisions contradict what they were made on.
         """
+        knows_loss, ahead = (True, 0.0) if view is None else (view.knows_loss, view.ahead)
         state = self.state if view is None else view.state
-        decisions = decide(state, self.now)
-        judge(decisions, state, self.ledger.standings() if view is None else view.standings, self.now)
-        if not decisions and state.timers.due(self.now):
-            raise Violation(f"{state.timers.due(self.now)} are due, and nothing is owed: the leader would spin")
-        return decisions
+        if self.unsaid is not None and knows_loss:
+            return [degraded("heartbeats_lost", self.unsaid)]
+        if self.untold and not ahead:
+            return [degraded("clock_step", state.heartbeats_sequence)]
+        now = self.now + ahead
+        decisions = decide(state, now)
+        judge(decisions, state, self.ledger.standings() if view is None else view.standings, now)
+        if not decisions and state.timers.due(now):
+            raise Violation(f"{state.timers.due(now)} are due, and nothing is owed: the leader would spin")
+        return [decision.event for decision in decisions]
 
     def append(self, batch: Sequence[Event], token: int) -> int | None:
         """Stores a leader's batch; how many of its events count. None: behind a newer fencing token, none is stored."""
@@ -234,18 +346,16 @@ class World:
         if leader is None or leader.role != "prompt":
             return
         for _ in range(CYCLES_MAX):
-            decisions = self.owed()
-            if not decisions:
+            batch = self.owed()
+            if not batch:
                 return
-            if self.append([decision.event for decision in decisions], leader.token) != len(decisions):
-                raise Violation(f"the state ignores a decision that was made on it: {decisions}")
-        raise Violation(f"the leader still decides after {CYCLES_MAX} cycles: {decisions}")
+            if self.append(batch, leader.token) != len(batch):
+                raise Violation(f"the state ignores a decision that was made on it: {batch}")
+        raise Violation(f"the leader still decides after {CYCLES_MAX} cycles: {batch}")
 
 
-def heartbeat(worker_id: str, incarnation: int, sequence: int, time: float) -> RecordedHeartbeat:
-    return RecordedHeartbeat(
-        sequence, time, Heartbeat(worker_id=worker_id, incarnation=incarnation, beat=1, sent_at=EPOCH)
-    )
+def degraded(reason: Doubt, heartbeats_sequence: int) -> DetectorDegraded:
+    return DetectorDegraded(reason=reason, extent_s=0.0, heartbeats_sequence=heartbeats_sequence)
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 from tests.simulation.planted.bug import Bug
 from tests.simulation.planted.in_core import DECIDE, FOLD, TIMERS
+from tests.simulation.planted.in_detection import DETECTION
 from tests.simulation.planted.in_services import LEADER, PROJECTOR, READER
+from tests.simulation.planted.in_useless import USELESS
 from tests.simulation.planted.in_worker import WORKER
 
 BUGS: dict[str, Bug] = {
-    one.name: one for group in (FOLD, DECIDE, TIMERS, LEADER, READER, WORKER, PROJECTOR) for one in group
+    one.name: one
+    for group in (FOLD, DECIDE, TIMERS, DETECTION, LEADER, READER, WORKER, PROJECTOR, USELESS)
+    for one in group
 }

@@ -41,7 +41,7 @@ FOLD: tuple[Bug, ...] = (
         (
             "recovery.indexes:silent_until",
             """
-            if beat.sequence > worker.suspected_beat:
+            if worker.status == "suspect" and beat.sequence > worker.suspected_beat:
                 return AT_ONCE
             """,
             "",
@@ -60,7 +60,11 @@ FOLD: tuple[Bug, ...] = (
     bug(
         "no-failover-grace",
         "A new leader counts silence from the last heartbeat, although nobody had been watching.",
-        ("recovery.evolve_system:leader_elected", "state.watched_since = recorded.time", ""),
+        (
+            "recovery.evolve_system:leader_elected",
+            "state.watched_since = state.taken_over = state.interrupted_at = recorded.time",
+            "state.interrupted_at = recorded.time",
+        ),
     ),
 )
 

@@ -7,9 +7,9 @@ WORKER: tuple[Bug, ...] = (
         "keeper-outlives-worker",
         "A task's keeper is told the wrong limit, which is longer than the leader waits before it gives the task away.",
         (
-            "worker.beats:keeper_fence_s",
-            "return min(policy.self_fence_after, policy.failed_after - START_WITHIN_BEATS * policy.heartbeat_interval)",
-            "return policy.first_heartbeat_timeout",
+            "worker.lease:keep_s",
+            "return min(thresholds.self_fence_after, latest_s)",
+            "return thresholds.first_heartbeat_timeout",
         ),
     ),
     bug(

@@ -1,0 +1,37 @@
+"""What the scenarios never come to by themselves: corners of the core that only an unusual order of events reaches."""
+
+from events.system import SystemRecoveryStarted
+from events.worker import WorkerExited
+from tests.recovery.story import Story, submitted
+
+
+def test_an_incident_that_is_open_is_not_begun_again() -> None:
+    story = Story()
+    story.join("w1", "w2", "w3")
+    story.tell(*(WorkerExited(worker_id=name, incarnation=story.worker(name).incarnation) for name in ("w1", "w2")))
+    (opened,) = story.told(SystemRecoveryStarted)
+    before = story.state.incidents["mass_worker_loss"]
+    story.tell(
+        SystemRecoveryStarted(
+            incident_id="another", incident_kind=opened.incident_kind, status="critical", affected_workers=9
+        )
+    )
+    assert story.state.incidents["mass_worker_loss"] is before
+    assert story.state.ignored["system.recovery_started"] == 1
+
+
+def test_a_worker_passed_over_for_its_former_task_is_first_in_turn_for_the_next() -> None:
+    story = Story()
+    story.join("w1", "w2")
+    story.tell(submitted("t1"), submitted("t2"))
+    former, other = story.task("t1").worker_id, story.task("t2").worker_id
+    story.start("t2")
+    story.leading = False
+    story.give_back("t1")
+    # The one that has just finished goes to the end of the line: the former worker stands before it.
+    story.finish("t2")
+    story.tell(submitted("t3"))
+    story.leading = True
+    story.settle()
+    assert story.task("t1").worker_id == other
+    assert story.task("t3").worker_id == former
