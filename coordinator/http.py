@@ -1,8 +1,11 @@
-"""HTTP: `/healthz` for whoever supervises us. It is given a function that reports, and knows nothing else."""
+"""HTTP: `/healthz` for whoever supervises us, `/api/health` for whoever looks after the farm.
+
+It is given functions that report, and knows nothing else.
+"""
 
 import contextlib
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Literal
 
 import msgspec
@@ -13,10 +16,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from coordinator.faults import UsageFault
+from coordinator.fleet.document import FleetHealth
 from coordinator.health import HealthReport
 
 BACKLOG = 128
 STOP_S_MAX = 2
+WORKERS_LISTED = 100
+"""By `/api/health`, unless it is asked for more or fewer."""
+
+Fleet = Callable[[int | None], Awaitable[FleetHealth | None]]
+"""How the farm is, with so many of its workers, or with all; None: that is not known yet."""
 
 
 class _Healthz(HealthReport, frozen=True, kw_only=True):
@@ -48,16 +57,23 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def application(status: Callable[[], HealthReport]) -> Starlette:
+def application(status: Callable[[], HealthReport], fleet: Fleet) -> Starlette:
     async def healthz(_: Request) -> Response:
         report = status()
         answer = _Healthz(status="ok" if report.healthy else "failing", **msgspec.structs.asdict(report))
         return _json(answer, 200 if report.healthy else 503)
 
-    async def index(_: Request) -> Response:
-        return _json({"name": "resurgam", "paths": ["/healthz"]}, 200)
+    async def health(request: Request) -> Response:
+        given = request.query_params.get("limit", str(WORKERS_LISTED))
+        if given != "all" and not (given.isascii() and given.isdigit()):
+            return _json({"error": f"limit={given}: it takes a number of workers, or 'all'"}, 400)
+        found = await fleet(None if given == "all" else int(given))
+        return _json({"error": "the log is not being read yet"}, 503) if found is None else _json(found, 200)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/", index)])
+    async def index(_: Request) -> Response:
+        return _json({"name": "resurgam", "paths": ["/healthz", "/api/health"]}, 200)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/api/health", health), Route("/", index)])
 
 
 def _json(content: object, status: int) -> Response:
@@ -67,10 +83,10 @@ def _json(content: object, status: int) -> Response:
 class HttpServer(uvicorn.Server):
     """uvicorn inside somebody else's event loop: signals are not its business."""
 
-    def __init__(self, status: Callable[[], HealthReport], listener: socket.socket) -> None:
+    def __init__(self, status: Callable[[], HealthReport], fleet: Fleet, listener: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
-                application(status),
+                application(status, fleet),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

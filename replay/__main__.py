@@ -30,6 +30,7 @@ Archived = Annotated[
 ]
 
 STATE_DIR = Path(".resurgam")
+LIVE = Path("live")
 ROWS_MAX = 1000
 """Tasks that the text form of a state shows; JSON has them all."""
 
@@ -107,7 +108,35 @@ def create_app(opener: Opener) -> typer.Typer:
         _run(_export(opener, Location(nats_url, namespace, state_dir), file))
 
     app.command("check")(check_command(opener))
+    app.command("detectors")(detectors_command(opener))
     return app
+
+
+def detectors_command(opener: Opener) -> Callable[..., None]:
+    """The command `detectors`, over systems found by `opener`."""
+
+    def detectors(
+        *,
+        settings: Annotated[
+            list[str] | None,
+            typer.Option("--setting", metavar="DETECTOR[:NAME=VALUE,...]", help="What to try; repeatable."),
+        ] = None,
+        picture: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="Draw the comparison, as .svg or as .html with the figures.")
+        ] = None,
+        nats_url: NatsUrl = None,
+        namespace: Namespace = None,
+        state_dir: StateDir = STATE_DIR,
+        archive: Archived = None,
+        as_json: AsJson = False,
+    ) -> None:
+        """What other failure detectors, or other settings, would have made of the recorded heartbeats: false alarms
+        against detection time. Without --setting: deadline and phi, from hasty to patient. --log live is the default.
+        """
+        where = _opener(opener, Location(nats_url, namespace, state_dir), None if archive == LIVE else archive)
+        _run(_detectors(where, settings or [], picture, as_json=as_json))
+
+    return detectors
 
 
 def check_command(opener: Opener) -> Callable[..., None]:
@@ -233,6 +262,30 @@ async def _verify(where: Where, first: int, last: int | None, *, as_json: bool) 
         raise typer.Exit(1)
     if outcome.obstacle is not None:
         raise typer.Exit(CannotVerify.exit_code)
+
+
+async def _detectors(where: Where, settings: list[str], picture: Path | None, *, as_json: bool) -> None:
+    from replay.archive import ArchiveBeats
+    from replay.beats import StreamBeats
+    from replay.laboratory.chart import report
+    from replay.laboratory.experiment import answer, experiment
+    from replay.laboratory.picture import check_name, write_picture
+    from replay.progress import shown
+    from replay.tables import console
+
+    if picture is not None:
+        check_name(picture)
+    async with where() as source, source.beats as beats:
+        assert isinstance(beats, ArchiveBeats | StreamBeats)
+        with shown("reading", beats.first, beats.last) as progress:
+            done = await experiment(source.log, beats, settings, progress=progress)
+    if picture is not None:
+        write_picture(picture, done.trace, done.scores)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(answer(done))).decode())
+        return
+    out = console()
+    out.print(report(done.trace, done.scores, width=out.width))
 
 
 async def _export(opener: Opener, location: Location, file: Path) -> None:

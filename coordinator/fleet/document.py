@@ -1,0 +1,158 @@
+"""What is said of a farm's health: the answer of `resurgam health --json` and of `GET /api/health`.
+
+Ages and spans are seconds, by the broker's clock at `at`.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from events.system import Doubt, IncidentKind, SystemStatus
+from events.worker import FailureReason, Heartbeat, StallCause, Strategy
+from recovery.lifecycle import AttemptStatus, WorkerStatus
+
+WELL: frozenset[SystemStatus] = frozenset({"healthy", "idle"})
+
+
+class LastHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    sequence: int
+    """In the stream HEARTBEATS."""
+    stored_at: datetime
+    age_s: float
+    content: Heartbeat | None
+    """None where only its time is known."""
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a live worker has not been heard, and from when on that is held against it."""
+
+    seconds: float
+    """Since its last heartbeat, or since its registration where there was none."""
+    threshold_s: float | None
+    """A silence of this length leads to the next judgement: suspicion or failure. None: one is due already."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a worker counts as failed. `sequence` is that of the event that says so."""
+
+    reason: FailureReason
+    sequence: int
+    at: datetime
+    age_s: float
+    message: str = ""
+    evidence_sequence: int = 0
+    """Of the report in the log that proves it; 0: it was judged by its heartbeats."""
+    exit_code: int | None = None
+    signal: int | None = None
+    silence_s: float | None = None
+    threshold_s: float | None = None
+    synthetic: str | None = None
+    """Label of a failure that somebody made up."""
+
+
+class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
+    sequence: int
+    age_s: float
+    silence_s: float | None
+    threshold_s: float | None
+    disconnected: bool
+    """Its connection was closed; else it is its silence."""
+
+
+class Stalling(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a worker that beats counts as of no use."""
+
+    cause: StallCause
+    sequence: int
+    age_s: float
+    tasks: list[str]
+    """Which ones it rests on."""
+    waited_s: float | None
+    threshold_s: float | None
+    restart: bool
+    """Its supervisor is to kill it; else others have yet to show whether it is to blame."""
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True):
+    """The open attempt to bring a worker back."""
+
+    attempt: int
+    attempts_max: int
+    strategy: Strategy
+    status: AttemptStatus
+    due_in_s: float
+    """Until it begins, or, once it has begun, until it counts as failed; negative: overdue."""
+
+
+class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    worker_id: str
+    status: WorkerStatus
+    since: datetime | None
+    """Of the event that brought it into its status, where that is known."""
+    status_sequence: int
+    """Of the same event; 0: not known."""
+    detail: str
+    """What that event says of itself."""
+    incarnation: int
+    host: str
+    slots: int
+    labels: dict[str, str]
+    tasks: int
+    """Assigned to it or running there, by the log."""
+    heartbeat: LastHeartbeat | None
+    silence: Silence | None
+    failure: Failure | None
+    suspicion: Suspicion | None
+    stalling: Stalling | None
+    recovery: Recovery | None
+
+
+class Leader(msgspec.Struct, frozen=True, kw_only=True):
+    coordinator_id: str | None
+    """None: the last one has stepped down, or there was none."""
+    term: int
+    elected_at: datetime | None
+    age_s: float
+    holds_lease: bool
+    """Without a lease nobody judges and nobody repairs: what is said of the workers may be long untrue."""
+
+
+class OpenIncident(msgspec.Struct, frozen=True, kw_only=True):
+    incident_id: str
+    kind: IncidentKind
+    age_s: float
+    affected_workers: int
+    affected_tasks: int
+
+
+class LastDoubt(msgspec.Struct, frozen=True, kw_only=True):
+    """The last time that the leader doubted its own eyes; silence counts from there."""
+
+    reason: Doubt
+    extent_s: float
+    sequence: int
+    age_s: float
+
+
+class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
+    at: datetime
+    healthy: bool
+    """The status is healthy or idle, and somebody leads."""
+    status: SystemStatus
+    workers_live: int
+    workers_expected: int
+    by_status: dict[str, int]
+    leader: Leader
+    incidents: list[OpenIncident]
+    doubt: LastDoubt | None
+    auto_recovery: bool
+    heartbeat_interval_s: float
+    """At the present pace of the farm."""
+    stretch: float
+    """By how much that is slower than the policy says, since there are so many workers; 1.0: it is not."""
+    events_sequence: int
+    heartbeats_sequence: int
+    workers: list[WorkerHealth]
+    """The worst first; no more than were asked for."""
+    omitted: dict[str, int]
+    """How many of each status are not in `workers`."""

@@ -1,0 +1,107 @@
+"""What the core has no need to remember, and people want to know: when, why, and what the last heartbeat said."""
+
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar, cast
+
+from events.base import Event, WorkerEvent
+from events.envelope import Recorded
+from events.heartbeats import HeartbeatReader
+from events.system import DetectorDegraded, LeaderElected
+from events.worker import RecordedHeartbeat
+
+E = TypeVar("E", bound=Event)
+W = TypeVar("W", bound=WorkerEvent)
+
+
+class Noted(NamedTuple, Generic[E]):
+    """An event, and where it stands in the log."""
+
+    event: E
+    id: str
+    sequence: int
+    time: float
+    synthetic: str | None
+
+
+class WorkerNotes:
+    """The latest event of each kind about one worker: of most there are very few, and of workers very many."""
+
+    __slots__ = ("_latest",)
+
+    def __init__(self) -> None:
+        self._latest: list[Noted[WorkerEvent]] = []
+
+    def take(self, noted: Noted[WorkerEvent]) -> None:
+        kind = type(noted.event)
+        for place, known in enumerate(self._latest):
+            if type(known.event) is kind:
+                self._latest[place] = noted
+                return
+        self._latest.append(noted)
+
+    def latest(self, kind: type[W]) -> Noted[W] | None:
+        return next((cast("Noted[W]", noted) for noted in self._latest if type(noted.event) is kind), None)
+
+    def of_id(self, event_id: str) -> Noted[WorkerEvent] | None:
+        return next((noted for noted in self._latest if noted.id == event_id), None)
+
+
+class Notes:
+    """A fold beside `recovery.state.State`. What it holds of a worker does not grow with the log."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, WorkerNotes] = {}
+        self.doubt: Noted[DetectorDegraded] | None = None
+        self.elected: Noted[LeaderElected] | None = None
+
+    def take(self, batch: Sequence[Recorded]) -> None:
+        for recorded in batch:
+            event = recorded.event
+            if isinstance(event, WorkerEvent):
+                notes = self.workers.get(event.worker_id)
+                if notes is None:
+                    notes = self.workers[event.worker_id] = WorkerNotes()
+                notes.take(_noted(recorded, event))
+            elif isinstance(event, DetectorDegraded):
+                self.doubt = _noted(recorded, event)
+            elif isinstance(event, LeaderElected):
+                self.elected = _noted(recorded, event)
+
+
+def _noted(recorded: Recorded, event: E) -> Noted[E]:
+    return Noted(event, recorded.id, recorded.sequence, recorded.time, recorded.synthetic)
+
+
+class Vitals:
+    """The last heartbeat of each worker, whichever incarnation sent it."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, RecordedHeartbeat] = {}
+
+    def take(self, batch: Sequence[RecordedHeartbeat]) -> None:
+        for recorded in batch:
+            if recorded.heartbeat is not None:
+                self.last[recorded.heartbeat.worker_id] = recorded
+
+    def forget(self) -> None:
+        """The broker has lost some of them."""
+        self.last.clear()
+
+
+class Overheard:
+    """Keeps `recovery.consumer.HeartbeatSource` over a reader, and notes what passes."""
+
+    def __init__(self, reader: HeartbeatReader, vitals: Vitals) -> None:
+        self._reader = reader
+        self._vitals = vitals
+
+    async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]:
+        batch = await self._reader.next(wait_s)
+        self._vitals.take(batch)
+        return batch
+
+    def lost(self) -> int | None:
+        lost = self._reader.lost()
+        if lost is not None:
+            self._vitals.forget()
+        return lost

@@ -1,0 +1,1 @@
+"""The detector laboratory: what other detectors, or other settings, would have made of recorded heartbeats."""
