@@ -1,11 +1,9 @@
 """The embedded broker: nats-server as a child process that lives and dies with us, and is brought back when it falls.
+It may be a node of a cluster (`coordinator.cluster`).
 
 Its folder holds all that it has: `nats.conf` (written by us), `store/`, `lock`, its log and its pid. The port is chosen
 once, outside the range of ports that the system hands out for outgoing connections (a client that reconnects to such a
 port could be given that very port, and meet itself), and kept for every later start: workers find the broker again.
-
-Everybody who connects, without credentials, is a user of one account, `ACCOUNT`. The system account has no users: all
-that it gives away is the advisories about connections of that account that have ended, which `ACCOUNT` imports.
 """
 
 import asyncio
@@ -19,29 +17,27 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Self
 
 import structlog
 
 from coordinator.binary import check_version, find_binary
+from coordinator.broker_configuration import ACCOUNT, GLOBAL_ACCOUNT, HOST, Membership, Sync, server_configuration
 from coordinator.faults import BrokerFault, UsageFault
+from coordinator.monitoring import UP, WELL, cluster_leader_at, monitor_in, trouble_at
 from coordinator.storage import FolderLock, room_in
-from events.bus import PAYLOAD_BYTES_MAX
 
 log = structlog.get_logger(__name__)
 
-Sync = Literal["always", "default"]
-
-HOST = "127.0.0.1"
 PORTS = (10_240, 32_767)
 PORT_TRIES = 5
+CONFIGURATION = "nats.conf"
 READY_S_MAX = 60.0
 """A large store is read through after a crash before the server answers."""
 
 POLL_S = 0.005
 STOP_S_MAX = 5.0
 HEALTH_EVERY_S = 1.0
-HEALTH_ANSWER_S_MAX = 2.0
 UNHEALTHY_MAX = 5
 """So many checks in a row must fail: a slow disk is no reason to throw everybody out."""
 
@@ -50,21 +46,6 @@ RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_S_MAX = 10.0
 RESTARTS_FORGOTTEN_AFTER_S = 60.0
 TETHER = Path(__file__).with_name("tether.py")
-
-ACCOUNT = "RESURGAM"
-SYSTEM_ACCOUNT = "SYS"
-DISCONNECTIONS = f"$SYS.ACCOUNT.{ACCOUNT}.DISCONNECT"
-"""Known to every user of the account under the same name."""
-ACCOUNTS: dict[str, Any] = {
-    SYSTEM_ACCOUNT: {"exports": [{"stream": DISCONNECTIONS, "accounts": [ACCOUNT]}]},
-    ACCOUNT: {
-        "jetstream": "enabled",
-        "users": [{"user": "anybody"}],
-        "imports": [{"stream": {"account": SYSTEM_ACCOUNT, "subject": DISCONNECTIONS}}],
-    },
-}
-GLOBAL_ACCOUNT = "$G"
-"""Where a server without accounts keeps the streams of everybody."""
 
 
 class EmbeddedBroker:
@@ -80,13 +61,18 @@ class EmbeddedBroker:
         *,
         sync: Sync = "always",
         port: int | None = None,
+        membership: Membership | None = None,
+        disk_share: float = 1.0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        """With a `membership` it is a node of a cluster. `disk_share` is its share of the room on the disk."""
         self.folder = folder.absolute()
         self.sync: Sync = sync
+        self.membership = membership
         self.restarts = 0
         self.room = 0
         """Bytes that all streams together may take; known after `start`."""
+        self._disk_share = disk_share
         self._port_wanted = port
         self._port: int | None = None
         self._environment = environment
@@ -118,8 +104,16 @@ class EmbeddedBroker:
     ) -> None:
         await self.stop()
 
+    async def problem(self) -> str | None:
+        """What is wrong with the server at present; None: it is well, and so are the streams that it keeps."""
+        return "it is not running" if self.pid is None else await trouble_at(*self._monitor)
+
+    async def cluster_leader(self) -> str:
+        """The node that coordinates the cluster, as this one knows; empty: none, or nothing is known."""
+        return await cluster_leader_at(*self._monitor)
+
     async def start(self) -> None:
-        """Returns when clients can connect and JetStream answers.
+        """Returns when clients can connect and JetStream answers. (A node does not wait for the others.)
 
         Raises:
             UsageFault: no usable nats-server, the folder is held by another process, the port is taken, no room.
@@ -136,7 +130,7 @@ class EmbeddedBroker:
         version = await check_version(self._binary)
         await asyncio.to_thread(self._lock.acquire)
         try:
-            self.room = await asyncio.to_thread(room_in, self.folder)
+            self.room = await asyncio.to_thread(room_in, self.folder, self._disk_share)
             async with self._changing:
                 await self._start_on_some_port()
         except BaseException:
@@ -146,15 +140,15 @@ class EmbeddedBroker:
 
     async def _start_on_some_port(self) -> None:
         if self._port_wanted is not None:
-            if not _is_free(self._port_wanted):
+            if not is_free(self._port_wanted):
                 raise UsageFault(f"port {self._port_wanted} on {HOST} is taken; give the broker another one")
             return await self._launch(self._port_wanted)
-        remembered = self._read_configuration().get("port")
-        candidates = [random.randint(*PORTS) for _ in range(PORT_TRIES)]  # noqa: S311
+        remembered = read_configuration(self.folder).get("port")
+        candidates = [random_port() for _ in range(PORT_TRIES)]
         if isinstance(remembered, int):
             candidates.insert(0, remembered)
         refused: BrokerFault | None = None
-        for port in filter(_is_free, candidates):
+        for port in filter(is_free, candidates):
             try:
                 return await self._launch(port)
             except BrokerFault as fault:
@@ -211,7 +205,8 @@ class EmbeddedBroker:
                 await asyncio.wait({ended}, timeout=HEALTH_EVERY_S)
                 if ended.done():
                     return f"it ended with code {ended.result()}"
-                problem = await _health(*self._monitor)
+                # A node whose streams catch up, or that is without its majority, is not mended by a restart.
+                problem = await trouble_at(*self._monitor, WELL if self.membership is None else UP)
                 unhealthy = 0 if problem is None else unhealthy + 1
                 if unhealthy >= UNHEALTHY_MAX:
                     return f"unhealthy {unhealthy} times in a row: {problem}"
@@ -252,9 +247,9 @@ class EmbeddedBroker:
         while loop.time() < deadline:
             if process.returncode is not None:
                 raise BrokerFault(f"nats-server ended at once with code {process.returncode}: {self._last_words()}")
-            monitor = _monitor_in(ports)
+            monitor = monitor_in(ports)
             if monitor is not None:
-                problem = await _health(*monitor)
+                problem = await trouble_at(*monitor, WELL if self.membership is None else UP)
                 if problem is None:
                     return monitor
             await asyncio.sleep(POLL_S)
@@ -277,33 +272,16 @@ class EmbeddedBroker:
             return
 
     def _write_configuration(self, port: int) -> Path:
-        previous = self._read_configuration().get("jetstream", {}).get("max_file_store", 0)
-        jetstream: dict[str, Any] = {
-            "store_dir": str(self.folder / "store"),
+        previous = read_configuration(self.folder).get("jetstream", {}).get("max_file_store", 0)
+        configuration = server_configuration(
+            self.folder,
+            port=port,
             # Never less than before: the server refuses to load streams whose limits have no room.
-            "max_file_store": max(self.room, previous if isinstance(previous, int) else 0),
-            "max_memory_store": 256 * 1024 * 1024,  # consumers without acknowledgements live there
-        }
-        if self.sync == "always":
-            jetstream["sync_interval"] = "always"
-        configuration = {
-            "server_name": f"resurgam-{port}",
-            "host": HOST,
-            "port": port,
-            "http": f"{HOST}:-1",
-            "ports_file_dir": str(self.folder / "ports"),
-            "pid_file": str(self.folder / "nats.pid"),
-            "log_file": str(self.folder / "nats.log"),
-            "log_size_limit": 10 * 1024 * 1024,
-            "logfile_max_num": 3,
-            "max_payload": PAYLOAD_BYTES_MAX,
-            "write_deadline": "10s",
-            "jetstream": jetstream,
-            "accounts": ACCOUNTS,
-            "system_account": SYSTEM_ACCOUNT,
-            "no_auth_user": "anybody",
-        }
-        path = self.folder / "nats.conf"
+            store_bytes_max=max(self.room, previous if isinstance(previous, int) else 0),
+            sync=self.sync,
+            membership=self.membership,
+        )
+        path = self.folder / CONFIGURATION
         path.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
 
@@ -312,13 +290,6 @@ class EmbeddedBroker:
         stores = self.folder / "store" / "jetstream"
         if (stores / GLOBAL_ACCOUNT).is_dir() and not (stores / ACCOUNT).exists():
             (stores / GLOBAL_ACCOUNT).rename(stores / ACCOUNT)
-
-    def _read_configuration(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self.folder / "nats.conf").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
 
     def _last_words(self) -> str:
         for name in ("nats.log", "nats.err"):
@@ -348,15 +319,20 @@ def _size(file: IO[bytes]) -> int:
     return file.seek(0, os.SEEK_END)
 
 
-def _monitor_in(path: Path) -> tuple[str, int] | None:
+def read_configuration(folder: Path) -> dict[str, Any]:
+    """What the server of that folder was told last; empty: there has been none."""
     try:
-        host, _, port = json.loads(path.read_text())["monitoring"][0].removeprefix("http://").rpartition(":")
-        return host, int(port)
-    except (OSError, ValueError, KeyError, IndexError):
-        return None  # not there yet, or half written
+        found = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _is_free(port: int) -> bool:
+def random_port() -> int:
+    return random.randint(*PORTS)  # noqa: S311
+
+
+def is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -364,22 +340,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-async def _health(host: str, port: int) -> str | None:
-    """None when /healthz says 200: the listeners are open and every stream of JetStream is in order."""
-    writer = None
-    try:
-        async with asyncio.timeout(HEALTH_ANSWER_S_MAX):
-            reader, writer = await asyncio.open_connection(host, port)
-            writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            answer = await reader.read()  # HTTP/1.0: the server closes behind its answer
-    except (OSError, TimeoutError) as error:
-        return f"no answer from /healthz ({str(error) or type(error).__name__})"
-    finally:
-        if writer is not None:
-            writer.close()
-    status, _, rest = answer.partition(b"\r\n")
-    if b" 200" in status:
-        return None
-    return rest.rpartition(b"\r\n\r\n")[2].decode("utf-8", "replace")[:300] or "an empty answer"

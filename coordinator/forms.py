@@ -9,7 +9,7 @@ from events.identity import Id
 from events.policy import Seconds
 
 NAMES = {int: "a whole number", float: "a number", str: "text"}
-EXAMPLES = {"nats_url": "nats://127.0.0.1:4222", "coordinator_id": "coordinator-1"}
+EXAMPLES = {"nats_url": "nats://127.0.0.1:4222", "replicas": 3, "coordinator_id": "coordinator-1"}
 
 
 def accepted_form(form: Any) -> str:
@@ -21,6 +21,8 @@ def accepted_form(form: Any) -> str:
     origin = get_origin(form)
     if origin is Annotated:
         base, meta = get_args(form)[:2]
+        if get_origin(base) is tuple:
+            return f"a list of tables with {', '.join(get_args(base)[0].__struct_fields__)}"
         unit = " of seconds" if form == Seconds else ""
         return f"{NAMES[base]}{unit}{_bounds(meta)}"
     if origin is Literal:
@@ -41,6 +43,8 @@ def example_value(struct: type[msgspec.Struct], key: str) -> str:
     default = next(field.default for field in msgspec.structs.fields(struct) if field.name == key)
     if default is None:
         default = EXAMPLES[key]
+    if default == ():
+        return "[]"
     if isinstance(default, bool):
         return "true" if default else "false"
     return f'"{default}"' if isinstance(default, str) else str(default)

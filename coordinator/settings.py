@@ -10,6 +10,8 @@ from events.identity import Id
 from events.policy import Policy
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
+Replicas = Annotated[int, Meta(ge=1, le=5)]
+"""Five is JetStream's limit."""
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,6 +21,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     host: str = "127.0.0.1"
     port: Port = 8080
     nats_url: str | None = None
+    replicas: Replicas | None = None
     namespace: Id = "resurgam"
     state_dir: str = ".resurgam"
     coordinator_id: Id | None = None
@@ -42,7 +45,8 @@ SERVICE_HELP = {
     "db_path": "The DuckDB file that holds the history tables.",
     "host": "The address that HTTP listens on.",
     "port": "The port that HTTP listens on; 0 takes any free one.",
-    "nats_url": "A broker that runs already; without it the coordinator starts one of its own.",
+    "nats_url": "A broker that runs already, or all nodes of a cluster; without it the coordinator starts its own.",
+    "replicas": "On how many nodes of a cluster each stream is kept; without it new streams are kept on one.",
     "namespace": "The first token of every subject: two systems share a broker under two namespaces.",
     "state_dir": "The folder of the embedded broker's store and of endpoint.json.",
     "coordinator_id": "The name of this coordinator; made from the host name when not given.",
@@ -59,6 +63,21 @@ POLICY_HELP = {
     "first_heartbeat_timeout": "How long after its registration a worker's first beat may take.",
     "watchdog_after": "How long an agent may leave its supervisor unanswered before it is killed.",
     "reconnect_grace": "How long a worker may be without a connection before it is suspect.",
+    "heartbeat_rate_max": "Heartbeats a second, over all workers; beyond it all beat, and are judged, more slowly.",
+    "detector": "What judges silence: deadline (fixed), or phi (more patient with a worker that beats irregularly).",
+    "phi_suspect": "phi: how unlikely the silence of a live worker must be for a suspicion: 10 to the minus this.",
+    "phi_failed": "phi: the same for a failure, which never comes before failed_after.",
+    "phi_deviation_min": "phi: the least scatter that is assumed of heartbeats, in intervals.",
+    "phi_pause": "phi: a pause that is forgiven to everybody, in intervals.",
+    "phi_patience_max": "phi: nobody is failed later than after this many times failed_after.",
+    "overrides": "Other thresholds for workers by id (a pattern with * and ?) and labels; the first that fits counts.",
+    "assignment_start_deadline": "For a worker with a free slot to start what it was given; else it is taken back.",
+    "revocation_grace": "For a worker to answer an order to stop a task or to hand it back; else it is stalled.",
+    "task_hang_grace": "How far beyond its own time limit a task may run before it counts as hung.",
+    "task_hang_cap": "How long a task without a time limit may run before it counts as hung.",
+    "fail_fast_tasks": "So many tasks in a row that fail at once on one worker and nowhere else speak against it.",
+    "fail_fast_within": "What failing at once means.",
+    "fail_fast_judgement": "How long such a worker waits for others to show whether it is at fault or the work.",
     "max_recovery_attempts": "Attempts to bring one worker back within recovery_attempts_window.",
     "recovery_attempts_window": "The sliding window in which attempts are counted.",
     "recovery_interval": "The longest pause between two attempts.",

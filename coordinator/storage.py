@@ -29,13 +29,13 @@ def bytes_under(folder: Path) -> int:
     return total
 
 
-def room_in(folder: Path) -> int:
-    """Bytes that a store in `folder` may take in all.
+def room_in(folder: Path, share: float = 1.0) -> int:
+    """Bytes that a store in `folder` may take in all, where it has only a share of the disk.
 
     Raises:
         UsageFault: that is too little to begin with.
     """
-    room = int((shutil.disk_usage(folder).free + bytes_under(folder)) * DISK_SHARE)
+    room = int(shutil.disk_usage(folder).free * DISK_SHARE * share + bytes_under(folder) * DISK_SHARE)
     if room < ROOM_MIN:
         raise UsageFault(
             f"the disk of {folder} has room for {room // MIB} MiB, and the log needs at least {ROOM_MIN // MIB}: "
