@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from events.errors import BrokerRefused
+from events.errors import BrokerRefused, NotReady
 
 Handler = Callable[["Message"], Awaitable[None]]
 
@@ -41,6 +41,9 @@ class _ApiAnswer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_ApiAnswer)
 
 PAYLOAD_BYTES_MAX = 1_048_576
+
+TEMPORARILY_UNAVAILABLE = 10008
+"""JetStream's error code while its cluster has no leader."""
 
 
 class Bus(abc.ABC):
@@ -122,11 +125,14 @@ class Bus(abc.ABC):
 
         Raises:
             BrokerRefused: the server said no, with its error code.
+            NotReady: its cluster has no leader at present.
             Unacknowledged: no answer.
         """
         payload = b"" if body is None else msgspec.json.encode(body)
         answer = await self.request(f"$JS.API.{verb}", payload, timeout_s=timeout_s)
         refused = _answer.decode(answer).error
+        if refused is not None and refused.err_code == TEMPORARILY_UNAVAILABLE:
+            raise NotReady(f"{verb}: {refused.description}: the cluster of {self.url} has no leader at present")
         if refused is not None:
             raise BrokerRefused(verb, refused.description, refused.err_code)
         return answer

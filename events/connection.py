@@ -1,7 +1,8 @@
 """The connection to a real broker. The only file that touches nats-py, whose traps it closes:
 
 * callbacks that raise kill its read loop, so none of ours can;
-* it gives up after 60 reconnections, so it is told never to;
+* it gives up after 60 reconnections, so it is told never to; then it never gives up its first connection either, nor
+  tells why, so that has a time;
 * reconnections of a whole farm come at once, so each client waits its own time;
 * a request whose permission is denied only times out, so violations are kept for the error message;
 * before Python 3.12 its requests lose a cancellation that comes together with their answer, so that is looked for;
@@ -13,8 +14,6 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-from urllib.parse import urlparse
 
 import nats
 import nats.errors
@@ -22,8 +21,10 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from events.addresses import Address, addresses
 from events.bus import Bus, Handler, Subscription
-from events.errors import BrokerRefused, Unacknowledged, Unreachable
+from events.ending import ended
+from events.errors import BrokerRefused, NobodyListens, Unacknowledged, Unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -55,32 +56,46 @@ class Connection(Bus):
 
     @classmethod
     async def connect(cls, url: str, *, name: str, wait_s: float = 5.0) -> "Connection":
-        """Connects, trying again for up to `wait_s` seconds.
+        """Connects to one of the addresses in `url` (see `events.addresses`), trying again for up to `wait_s` seconds,
+        or for as long as one try takes.
 
         Raises:
             Unreachable: nobody answered, or what answered is no NATS server that lets us in.
         """
-        await _await_listener(url, wait_s)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        servers = await _await_listener(url, wait_s)
         client = _Client()
         bus = cls(client, url)
+        opening = asyncio.create_task(bus._open(servers, name), name=f"connection to {url}")
         try:
-            await client.connect(
-                servers=[url],
-                name=name,
-                error_cb=bus._error,
-                disconnected_cb=bus._disconnected,
-                reconnected_cb=bus._reconnected,
-                closed_cb=bus._closed,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=random.uniform(0.05, 0.25),  # type: ignore[arg-type] # noqa: S311
-                connect_timeout=CONNECT_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                max_outstanding_pings=2,
-            )
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            raise Unreachable(url, _said(error)) from error
-        return bus
+            await asyncio.wait({opening}, timeout=max(deadline - loop.time(), CONNECT_TIMEOUT_S))
+            if opening.done() and opening.exception() is None:
+                return bus
+        finally:
+            if not opening.done() or opening.exception() is not None:
+                await ended(opening)
+                await bus.close()
+        error = client.last_error if opening.cancelled() else opening.exception()
+        raise Unreachable(url, _why_not(error)) from error
+
+    async def _open(self, servers: list[str], name: str) -> None:
+        """Tries for ever; what nats-py does not expect, it raises."""
+        await self._client.connect(
+            servers=servers,
+            dont_randomize=True,  # they come in a random order, but for the first, which is known to be there
+            name=name,
+            error_cb=self._error,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            closed_cb=self._closed,
+            allow_reconnect=True,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=random.uniform(0.05, 0.25),  # type: ignore[arg-type] # noqa: S311
+            connect_timeout=CONNECT_TIMEOUT_S,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+        )
 
     # Callbacks run inside nats-py's read loop and must not raise.
 
@@ -133,7 +148,7 @@ class Connection(Bus):
         except nats.errors.MaxPayloadError as error:
             raise _too_large(subject, payload) from error
         except nats.errors.NoRespondersError as error:
-            raise Unacknowledged(f"nobody answers on {subject}: is JetStream enabled?") from error
+            raise NobodyListens(f"nobody answers on {subject}: is JetStream enabled?") from error
         except (nats.errors.Error, OSError, TimeoutError) as error:
             violation = f" ({self._last_violation})" if self._last_violation else ""
             raise Unacknowledged(f"no answer on {subject} within {timeout_s:g} s{violation}") from error
@@ -201,36 +216,53 @@ def _cancellable() -> Iterator[None]:
             raise asyncio.CancelledError
 
 
-async def _await_listener(url: str, wait_s: float) -> None:
-    """nats-py's own first connection takes minutes to say that nobody is there; a plain TCP connection says it now."""
-    parsed = urlparse(url if "://" in url else f"nats://{url}")
-    if parsed.scheme not in ("nats", "tls") or not parsed.hostname:
-        raise Unreachable(url, "not an address of the form nats://HOST:PORT")
-    host, port = parsed.hostname, _port(parsed, url)
+async def _await_listener(url: str, wait_s: float) -> list[str]:
+    """nats-py's own first connection takes minutes to say that nobody is there; a plain TCP connection says it now.
+
+    Returns the addresses, in the order in which to try them.
+    """
+    try:
+        given = addresses(url)
+    except ValueError as error:
+        raise Unreachable(url, str(error)) from error
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_s
     while True:
+        random.shuffle(given)
+        knocks = [asyncio.create_task(_knock(address)) for address in given]
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(host, port)
-        except (OSError, TimeoutError) as error:
-            if loop.time() >= deadline:
-                raise Unreachable(url, str(error) or "timed out") from error
-            await asyncio.sleep(0.05)
-        else:
-            writer.close()
-            return
+            for answer in asyncio.as_completed(knocks):
+                address, why_not = await answer
+                if why_not is None:
+                    return [address.url, *(other.url for other in given if other != address)]
+        finally:
+            await ended(*knocks)
+        if loop.time() >= deadline:
+            raise Unreachable(url, why_not or "timed out")
+        await asyncio.sleep(0.05)
 
 
-def _port(parsed: Any, url: str) -> int:
+async def _knock(address: Address) -> tuple[Address, str | None]:
+    """None: somebody listens there; else why it cannot be told."""
     try:
-        return parsed.port or 4222
-    except ValueError as error:
-        raise Unreachable(url, f"not a URL: {error}") from error
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(address.host, address.port)
+    except (OSError, TimeoutError) as error:
+        return address, str(error)
+    writer.close()
+    return address, None
 
 
 def _too_large(subject: str, payload: bytes) -> BrokerRefused:
     return BrokerRefused(f"publishing on {subject}", f"{len(payload)} bytes are more than the broker takes at once")
+
+
+def _why_not(error: BaseException | None) -> str:
+    if error is None or isinstance(error, TimeoutError):
+        return "it takes connections and does not answer"
+    if isinstance(error, ValueError):
+        return "what it says is not NATS"
+    return _said(error)
 
 
 def _said(error: BaseException) -> str:

@@ -29,6 +29,14 @@ class Unacknowledged(LogError):
     """No answer came in time. The append may or may not be stored; sending it again under the same ids is safe."""
 
 
+class NobodyListens(Unacknowledged):
+    """The broker says that nobody is there to answer on that subject: at once, and not after a time."""
+
+
+class NotReady(Unacknowledged):
+    """JetStream is there and cannot answer at present: the nodes of its cluster have no leader, or no majority."""
+
+
 class Conflict(BrokerRefused):
     """The subject's last sequence was not the expected one: somebody else wrote first."""
 

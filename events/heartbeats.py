@@ -1,11 +1,14 @@
 """Heartbeats: their own stream, apart from the log, because they are many and each is soon worthless."""
 
+import base64
+
 import msgspec
 
 from events.acks import decode_ack
 from events.bus import Bus, Message
 from events.errors import BrokerRefused
 from events.reader import RawReader
+from events.stored import stored_message
 from events.streams import Streams
 from events.worker import Heartbeat, RecordedHeartbeat
 
@@ -25,6 +28,19 @@ async def send_heartbeat(bus: Bus, streams: Streams, heartbeat: Heartbeat, *, ti
     if answer.error is not None:
         raise BrokerRefused("heartbeat", answer.error.description, answer.error.err_code)
     return answer.seq
+
+
+async def last_heartbeat(bus: Bus, streams: Streams, worker_id: str) -> RecordedHeartbeat | None:
+    """The last one on a worker's subject; None if the stream holds none.
+
+    Raises:
+        BrokerRefused: there is no such stream.
+        Unacknowledged: no answer.
+    """
+    stored = await stored_message(bus, streams.heartbeats, {"last_by_subj": streams.heartbeat_subject(worker_id)})
+    if stored is None:
+        return None
+    return _decoded(stored.seq, stored.time_ns / 1e9, stored.subject, base64.b64decode(stored.data))
 
 
 class HeartbeatReader:
@@ -63,10 +79,14 @@ class HeartbeatReader:
 
 def decode_heartbeat(sequence: int, time: float, message: Message) -> RecordedHeartbeat:
     """A worker speaks for itself only: a beat on another worker's subject counts as not understood."""
+    return _decoded(sequence, time, message.subject, message.data)
+
+
+def _decoded(sequence: int, time: float, subject: str, data: bytes) -> RecordedHeartbeat:
     try:
-        heartbeat = _decoder.decode(message.data)
+        heartbeat = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return RecordedHeartbeat(sequence, time, None)
-    if message.subject.rpartition(".")[2] != heartbeat.worker_id:
+    if subject.rpartition(".")[2] != heartbeat.worker_id:
         return RecordedHeartbeat(sequence, time, None)
     return RecordedHeartbeat(sequence, time, heartbeat)

@@ -16,9 +16,10 @@ from events.stored import stored_message, stream_extent
 from events.streams import Streams
 
 WRONG_LAST_SEQUENCE = 10071
-TRY_AGAIN = (10164, 10176, 10210, 10211)
-"""Nothing was stored, and the next try may succeed: another append on the same subject is in flight in the cluster; a
-part of the batch was lost on the way, or took too long; too many batches are in flight."""
+TRY_AGAIN = (10158, 10163, 10164, 10167, 10176, 10210, 10211)
+"""The next try may succeed, or tell what has become of this one. In a cluster: the same event, or another append on the
+fence's subject, is on its way to the other nodes; the fence cannot be looked up at the moment. Anywhere: the server has
+more to do than it takes; a part of the batch was lost on the way, or took too long; too many batches are in flight."""
 STREAM_FULL = (10077, 10047, 10123, 10122)
 DUPLICATE_IN_BATCH = 10201
 

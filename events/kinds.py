@@ -12,6 +12,7 @@ from events.system import (
     InvariantViolated,
     LeaderElected,
     LogDamaged,
+    PaceChanged,
     PolicyChanged,
     ProjectionRebuilt,
     RunCancelRequested,
@@ -19,12 +20,14 @@ from events.system import (
     SystemRecoveryCompleted,
     SystemRecoveryStarted,
     SystemStatusChanged,
+    WatchContinued,
 )
 from events.task import (
     TaskAssigned,
     TaskAttemptFinished,
     TaskCancelRequested,
     TaskCompleted,
+    TaskHung,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
@@ -32,6 +35,7 @@ from events.task import (
     TaskSubmitted,
 )
 from events.worker import (
+    WorkerClaimed,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -46,6 +50,8 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
@@ -54,6 +60,7 @@ from events.worker import (
 
 AnyEvent = (
     WorkerRegistered
+    | WorkerClaimed
     | WorkerDraining
     | WorkerStopped
     | WorkerExited
@@ -61,6 +68,8 @@ AnyEvent = (
     | WorkerVanished
     | WorkerSuspected
     | WorkerSuspicionRefuted
+    | WorkerStalled
+    | WorkerStallRefuted
     | WorkerFailed
     | WorkerPermanentlyFailed
     | WorkerReadmitted
@@ -74,6 +83,7 @@ AnyEvent = (
     | TaskSubmitted
     | TaskAssigned
     | TaskRevoked
+    | TaskHung
     | TaskStarted
     | TaskAttemptFinished
     | TaskReturned
@@ -94,6 +104,8 @@ AnyEvent = (
     | ProjectionRebuilt
     | InvariantViolated
     | DetectorDegraded
+    | WatchContinued
+    | PaceChanged
 )
 
 

@@ -13,7 +13,7 @@ from events.acks import decode_ack
 from events.bus import Bus
 from events.errors import BrokerRefused, Unacknowledged
 from events.host import host
-from events.jetstream import WRONG_LAST_SEQUENCE
+from events.jetstream import TRY_AGAIN, WRONG_LAST_SEQUENCE
 from events.streams import Streams
 
 
@@ -71,6 +71,8 @@ class Lease:
             self._sequence = ack.seq
             self._valid_until = before + self.ttl_s - self.margin_s
             return True
+        if ack.error.err_code in TRY_AGAIN:
+            return False  # somebody else tries at this very moment
         if ack.error.err_code != WRONG_LAST_SEQUENCE:
             raise BrokerRefused("lease", ack.error.description, ack.error.err_code)
         # Either somebody holds it, or ours has expired and the subject is empty again.

@@ -4,7 +4,8 @@ A policy is data. It travels in `PolicyChanged` events, so a fold of the log alw
 """
 
 import hashlib
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +13,27 @@ from msgspec import Meta
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Phi = Annotated[float, Meta(ge=1, le=100)]
+"""-log10 of the probability that a worker which lives is silent for so long."""
+WorkerPattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_*?-]{1,64}$")]
+
+DetectorName = Literal["phi", "deadline"]
+
+THRESHOLDS = ("suspect_after", "self_fence_after", "failed_after", "first_heartbeat_timeout", "detector")
+"""What may differ from worker to worker."""
+
+
+class Override(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Other thresholds for some of the workers: those whose id fits `worker`, where `*` stands for any characters and
+    `?` for one, and that have all of `labels`."""
+
+    worker: WorkerPattern = "*"
+    labels: dict[str, str] = {}
+    suspect_after: Seconds | None = None
+    self_fence_after: Seconds | None = None
+    failed_after: Seconds | None = None
+    first_heartbeat_timeout: Seconds | None = None
+    detector: DetectorName | None = None
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,8 +54,41 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     self_fence_after: Seconds = 12.0
     failed_after: Seconds = 15.0
     first_heartbeat_timeout: Seconds = 30.0
+    """Never less than `failed_after`: a worker may be given tasks before its first heartbeat."""
     watchdog_after: Seconds = 2.0
     reconnect_grace: Seconds = 1.0
+    heartbeat_rate_max: Annotated[float, Meta(gt=0, le=1_000_000)] = 2000.0
+    """Heartbeats a second, over all workers: a larger farm beats more slowly, and everything that counts silence waits
+    longer by the same factor."""
+
+    # How silence is judged
+    detector: DetectorName = "phi"
+    phi_suspect: Phi = 8.0
+    phi_failed: Phi = 12.0
+    phi_deviation_min: Annotated[float, Meta(gt=0, le=10)] = 0.1
+    """In heartbeat intervals: however regular a worker has been, its beats are taken to scatter by that much."""
+    phi_pause: Annotated[float, Meta(ge=0, le=100)] = 1.0
+    """In heartbeat intervals: a pause that is nothing unusual for anybody."""
+    phi_patience_max: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    """However irregular a worker has been, it is failed after this many times `failed_after`."""
+    overrides: Annotated[tuple[Override, ...], Meta(max_length=100)] = ()
+    """The first that fits a worker counts."""
+
+    # Workers that beat and are of no use, and tasks that do not end
+    assignment_start_deadline: Seconds = 10.0
+    """For a worker with a free slot to start what it was given."""
+    revocation_grace: Seconds = 5.0
+    """For a worker to answer an order to stop a task or to hand it back."""
+    task_hang_grace: Seconds = 5.0
+    """Beyond a task's own time limit, which its worker enforces."""
+    task_hang_cap: Seconds = 21_600.0
+    """For a task without a time limit. Six hours, after which GitHub Actions ends a job."""
+    fail_fast_tasks: Annotated[int, Meta(ge=2, le=1000)] = 5
+    """So many in a row that fail at once on one worker, and nowhere else, speak against the worker."""
+    fail_fast_within: Seconds = 1.0
+    """What failing at once means."""
+    fail_fast_judgement: Seconds = 60.0
+    """For other workers to show that such work passes elsewhere: one that nobody speaks against gets work again."""
 
     # Recovery of workers
     max_recovery_attempts: Annotated[int, Meta(ge=1, le=1000)] = 5
@@ -56,24 +111,33 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     critical_below: Share = 0.5
 
     def __post_init__(self) -> None:
-        beats = self.heartbeat_interval * 3
-        if beats > self.suspect_after * (1 + 1e-9):
-            # Two lost beats in a row are an ordinary day of a network.
+        for where, suspect_after, self_fence_after, failed_after, first_heartbeat_timeout in self._thresholds():
+            beats = self.heartbeat_interval * 3
+            if beats > suspect_after * (1 + 1e-9):
+                # Two lost beats in a row are an ordinary day of a network.
+                raise ValueError(
+                    f"{where}heartbeat_interval {self.heartbeat_interval:g} s is too long for suspect_after "
+                    f"{suspect_after:g} s: three beats must fit; set suspect_after to at least {beats:g}"
+                )
+            if not suspect_after < self_fence_after < failed_after:
+                # A worker must have stopped its own tasks before they may start elsewhere.
+                raise ValueError(
+                    f"{where}suspect_after {suspect_after:g} s < self_fence_after {self_fence_after:g} s < "
+                    f"failed_after {failed_after:g} s does not hold: a silent worker must stop its own tasks "
+                    f"before they are given away"
+                )
+            if first_heartbeat_timeout < self.heartbeat_interval:
+                raise ValueError(
+                    f"{where}first_heartbeat_timeout {first_heartbeat_timeout:g} s is shorter than heartbeat_interval "
+                    f"{self.heartbeat_interval:g} s: no worker could ever join"
+                )
+        for number, override in enumerate(self.overrides, 1):
+            if all(getattr(override, name) is None for name in THRESHOLDS):
+                raise ValueError(f"overrides: table {number} changes nothing; it takes {', '.join(THRESHOLDS)}")
+        if self.phi_suspect > self.phi_failed:
             raise ValueError(
-                f"heartbeat_interval {self.heartbeat_interval:g} s is too long for suspect_after "
-                f"{self.suspect_after:g} s: three beats must fit; set suspect_after to at least {beats:g}"
-            )
-        if not self.suspect_after < self.self_fence_after < self.failed_after:
-            # A worker must have stopped its own tasks before they may start elsewhere.
-            raise ValueError(
-                f"suspect_after {self.suspect_after:g} s < self_fence_after {self.self_fence_after:g} s < "
-                f"failed_after {self.failed_after:g} s does not hold: a silent worker must stop its own tasks "
-                f"before they are given away"
-            )
-        if self.first_heartbeat_timeout < self.heartbeat_interval:
-            raise ValueError(
-                f"first_heartbeat_timeout {self.first_heartbeat_timeout:g} s is shorter than heartbeat_interval "
-                f"{self.heartbeat_interval:g} s: no worker could ever join"
+                f"phi_suspect {self.phi_suspect:g} is above phi_failed {self.phi_failed:g}: a worker is suspected "
+                f"before it is failed"
             )
         if self.critical_below > self.degraded_below:
             raise ValueError(
@@ -84,6 +148,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(
                 f"recovery_backoff {self.recovery_backoff:g} s is longer than its cap, recovery_interval "
                 f"{self.recovery_interval:g} s"
+            )
+
+    def _thresholds(self) -> Iterator[tuple[str, float, float, float, float]]:
+        """All sets of thresholds, each with the words that say whose they are."""
+        yield "", self.suspect_after, self.self_fence_after, self.failed_after, self.first_heartbeat_timeout
+        for number, one in enumerate(self.overrides, 1):
+            yield (
+                f"overrides: with table {number}, ",
+                self.suspect_after if one.suspect_after is None else one.suspect_after,
+                self.self_fence_after if one.self_fence_after is None else one.self_fence_after,
+                self.failed_after if one.failed_after is None else one.failed_after,
+                self.first_heartbeat_timeout if one.first_heartbeat_timeout is None else one.first_heartbeat_timeout,
             )
 
 

@@ -78,7 +78,17 @@ class RawReader:
         self.caught_up = False
 
     async def start(self) -> Self:
-        await self._consume()
+        """Begins to read.
+
+        Raises:
+            BrokerRefused: there is no such stream, or the broker takes no more readers.
+            Unacknowledged: no answer.
+        """
+        try:
+            await self._consume()
+        except BaseException:
+            await self._drop_subscription()
+            raise
         self._bus.on_reconnect(self._note_reconnection)
         self._keeper = asyncio.create_task(self._keep(), name=f"reader of {self._stream}")
         return self

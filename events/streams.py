@@ -1,6 +1,6 @@
 """The streams, with every setting written out."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 
     namespace: Id = "resurgam"
     replicas: int = 1
+    """On how many nodes of a cluster each message is kept; for streams that are yet to be made."""
     events_bytes_max: int = 4096 * MIB
     heartbeats_bytes_max: int = 512 * MIB
 
@@ -117,17 +118,44 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-async def ensure_streams(bus: Bus, streams: Streams) -> None:
+class Kept(NamedTuple):
+    """How the broker keeps a stream."""
+
+    stream: str
+    replicas: int
+    cluster: str
+    """Its name; empty: the broker is a single server."""
+
+
+class _Configuration(msgspec.Struct):
+    num_replicas: int = 1
+
+
+class _Cluster(msgspec.Struct):
+    name: str = ""
+
+
+class _Info(msgspec.Struct):
+    config: _Configuration = msgspec.field(default_factory=_Configuration)
+    cluster: _Cluster = msgspec.field(default_factory=_Cluster)
+
+
+async def ensure_streams(bus: Bus, streams: Streams) -> list[Kept]:
     """Creates what is missing; leaves alone what exists, whose limits an operator may have changed.
 
     Raises:
-        BrokerRefused: the server has no JetStream, or no room for the limits.
+        BrokerRefused: the server has no JetStream, no room for the limits, or too few nodes for the replicas.
+        Unacknowledged: no answer, or the cluster has no leader at present.
     """
+    kept = []
     for configuration in streams.configurations():
         name = configuration["name"]
         try:
-            await bus.api(f"STREAM.INFO.{name}")
+            answer = await bus.api(f"STREAM.INFO.{name}")
         except BrokerRefused as refused:
             if refused.code != STREAM_NOT_FOUND:
                 raise
-            await bus.api(f"STREAM.CREATE.{name}", configuration)
+            answer = await bus.api(f"STREAM.CREATE.{name}", configuration)
+        info = msgspec.json.decode(answer, type=_Info)
+        kept.append(Kept(name, info.config.num_replicas, info.cluster.name))
+    return kept

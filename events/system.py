@@ -40,6 +40,29 @@ class PolicyChanged(SystemEvent, tag="system.policy_changed", frozen=True, kw_on
     actor: Text
 
 
+class PaceChanged(SystemEvent, tag="system.pace_changed", frozen=True, kw_only=True):
+    """From here on all workers beat `stretch` times more slowly than the policy says, and silence is judged with as
+    much more patience: otherwise so many would send more than `heartbeat_rate_max`. Holds under every policy until the
+    next one of these."""
+
+    stretch: Annotated[float, Meta(ge=1, le=1_000_000)]
+    heartbeat_interval_s: Annotated[float, Meta(gt=0)]
+    """What that makes of the policy's `heartbeat_interval`."""
+    workers_live: Sequence
+
+
+class WatchContinued(SystemEvent, tag="system.watch_continued", frozen=True, kw_only=True):
+    """The stream of heartbeats proves that it has stored and given out what workers sent, before this leader's election
+    and behind it: silence counts from the heartbeats themselves, and not from the election on."""
+
+    since: Moment
+    """From when on that is proven; silence counts from no further back."""
+    witness: Id
+    """A worker whose heartbeats have come all along, without a gap."""
+    heartbeat_sequence: Sequence
+    """Of its last one, stored behind the election."""
+
+
 class RunSubmitted(SystemEvent, tag="system.run_submitted", frozen=True, kw_only=True):
     """A set of tasks that belong together. `tasks` is how many `TaskSubmitted` follow."""
 

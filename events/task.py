@@ -27,7 +27,12 @@ under the test; `fenced`: the worker stopped it because it was cut off from the 
 
 Verdict = Literal["passed", "failed", "crashed", "timed_out", "skipped", "cancelled", "quarantined"]
 
-RequeueReason = Literal["worker_failed", "worker_draining", "fenced", "verdict_retry", "crash_retry", "lost"]
+RequeueReason = Literal[
+    "worker_failed", "worker_draining", "fenced", "verdict_retry", "crash_retry", "lost", "worker_unfit"
+]
+"""Why a task waits again: its worker failed; handed it back; was cut off; the test failed or crashed and may be tried
+again; the worker never had the order, or has forgotten it; the worker could not begin it at all, or has failed so much
+at once that its word does not count."""
 
 Budget = Literal["none", "infrastructure", "verdict"]
 
@@ -63,6 +68,22 @@ class TaskRevoked(AddressedTaskEvent, tag="task.revoked", frozen=True, kw_only=T
     reason: Text = ""
 
 
+class TaskHung(TaskEvent, tag="task.hung", frozen=True, kw_only=True):
+    """The attempt runs on far beyond its time limit, which its worker has not enforced, or beyond `task_hang_cap`. It
+    is to be stopped, and counts as timed out."""
+
+    worker_id: Id
+    incarnation: Sequence
+    attempt: Number
+    started_sequence: Sequence
+    """Of its `TaskStarted`."""
+    ran_s: Annotated[float, Meta(ge=0)]
+    limit_s: Annotated[float, Meta(gt=0)]
+    """The task's own, or the policy's where it has none."""
+    heartbeat_sequence: Sequence = 0
+    """Of the heartbeat by which its worker was alive, and had no end of it to report."""
+
+
 class TaskStarted(TaskEvent, tag="task.started", frozen=True, kw_only=True):
     worker_id: Id
     incarnation: Sequence
@@ -82,6 +103,8 @@ class TaskAttemptFinished(TaskEvent, tag="task.attempt_finished", frozen=True, k
     message: Text = ""
     output: Text = ""
     reason: Text = ""
+    unstartable: bool = False
+    """Its command, or a pytest for it, could not be started at all: this says nothing about the test."""
 
 
 class TaskReturned(TaskEvent, tag="task.returned", frozen=True, kw_only=True):
@@ -90,6 +113,8 @@ class TaskReturned(TaskEvent, tag="task.returned", frozen=True, kw_only=True):
     worker_id: Id
     incarnation: Sequence
     attempt: Number
+    unknown: bool = False
+    """It was told to stop what it does not have: the order never reached it, or it has forgotten it."""
 
 
 class TaskRequeued(TaskEvent, tag="task.requeued", frozen=True, kw_only=True):

@@ -8,10 +8,11 @@ from events.base import Integer, Moment, Number, Sequence, Text, WorkerEvent
 from events.identity import Id
 
 FailureReason = Literal[
-    "worker_exit", "worker_hung", "disconnected", "silence", "no_first_heartbeat", "synthetic", "unknown"
+    "worker_exit", "worker_hung", "stalled", "disconnected", "silence", "no_first_heartbeat", "synthetic", "unknown"
 ]
-"""Why a worker counts as failed: its supervisor saw it exit; its supervisor killed it for not answering; its
-connections closed and nothing is left of it; heartbeats stopped; heartbeats never began; somebody said so in a test."""
+"""Why a worker counts as failed: its supervisor saw it exit; its supervisor killed it for not answering, or because it
+was stalled; its connections closed and nothing is left of it; heartbeats stopped; heartbeats never began; somebody
+said so in a test."""
 
 Strategy = Literal["await", "reconnect", "restart", "replace", "escalate"]
 
@@ -28,6 +29,20 @@ class WorkerRegistered(WorkerEvent, tag="worker.registered", frozen=True, kw_onl
     """Those with the same one can see each other's lifelines."""
     lifeline: Id | None = None
     """What its machine's kernel keeps for as long as anything lives of the worker or of what it has started."""
+
+
+class WorkerClaimed(WorkerEvent, tag="worker.claimed", frozen=True, kw_only=True):
+    """Another process is to be this worker, although the log knows no end of its last incarnation. Whoever lives under
+    its id stops all that runs, and leaves for good; the new process registers when nothing of it is left."""
+
+    incarnation: Sequence
+    """The one that is to end."""
+    host: Annotated[str, Meta(max_length=255)]
+    pid: Number
+    """Of the new process."""
+    machine: Id | None = None
+    lifeline: Id | None = None
+    """As in the registration that will follow."""
 
 
 class WorkerDraining(WorkerEvent, tag="worker.draining", frozen=True, kw_only=True):
@@ -47,13 +62,15 @@ class WorkerStopped(WorkerEvent, tag="worker.stopped", frozen=True, kw_only=True
 class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
     """The supervisor reaped the agent and killed what it left behind. Definitive evidence.
 
-    `hung` says that the supervisor killed it itself, after `unanswered_s` without an answer over their pipe.
+    `hung` says that the supervisor killed it itself, after `unanswered_s` without an answer over their pipe; `stalled`,
+    that it did so because of `WorkerStalled`.
     """
 
     incarnation: Sequence
     exit_code: Integer | None = None
     signal: Integer | None = None
     hung: bool = False
+    stalled: bool = False
     unanswered_s: float | None = None
     detail: Text = ""
 
@@ -110,6 +127,39 @@ class WorkerSuspicionRefuted(WorkerEvent, tag="worker.suspicion_refuted", frozen
 
     incarnation: Sequence
     evidence: Evidence
+
+
+StallCause = Literal["not_started", "not_obeyed", "failing_fast"]
+"""Work that it had was not begun in time although a slot was free; an order to stop or to hand back was not obeyed;
+everything that it is given fails at once, and does not elsewhere."""
+
+
+class WorkerStalled(WorkerEvent, tag="worker.stalled", frozen=True, kw_only=True):
+    """It beats and is of no use. It gets no new work, and is told to hand back what it has not begun.
+
+    With `restart` this is the order to its supervisor to kill the agent with all that it has started and to report
+    that: only then may its tasks start elsewhere. Without, others have yet to show whether the worker is at fault or
+    the work.
+    """
+
+    incarnation: Sequence
+    cause: StallCause
+    restart: bool = True
+    tasks: tuple[Id, ...] = ()
+    """Which ones it rests on."""
+    waited_s: float | None = None
+    threshold_s: float | None = None
+    heartbeat_sequence: Sequence = 0
+    """Of its last heartbeat: it is alive."""
+    passed_elsewhere: Sequence = 0
+    """Under `failing_fast`: attempts at work of that kind that have passed elsewhere since."""
+
+
+class WorkerStallRefuted(WorkerEvent, tag="worker.stall_refuted", frozen=True, kw_only=True):
+    """It is of use again, or it was not to blame."""
+
+    incarnation: Sequence
+    reason: Text
 
 
 class WorkerFailed(WorkerEvent, tag="worker.failed", frozen=True, kw_only=True):
@@ -197,6 +247,16 @@ class WorkerRecoverySuperseded(WorkerEvent, tag="worker.recovery_superseded", fr
     reason: Text
 
 
+class Progress(Struct, frozen=True, array_like=True):
+    """How far a running attempt has come, as far as its worker can tell."""
+
+    attempt: Number
+    seconds: Annotated[float, Meta(ge=0)]
+    """Since it began."""
+    output_bytes: Sequence
+    """That have come from it so far. What pytest captures of a test comes with its end."""
+
+
 class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A message of the stream HEARTBEATS, on `heartbeat.<worker_id>`; not part of the event log."""
 
@@ -207,11 +267,28 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sent_at: Moment
     running: tuple[str, ...] = ()
     """Ids of the tasks that run now, at most the worker's slots."""
+    progress: tuple[Progress, ...] = ()
+    """Of each of `running`, in its order."""
     queued: Sequence = 0
+    free: Sequence = 0
+    """Slots that neither run anything nor get ready for it (start an interpreter, collect a suite)."""
+    unreported: Sequence = 0
+    """What it has to say and the log has not taken yet."""
     cpu_percent: float = 0.0
+    """Of the whole machine, since the last heartbeat."""
     memory_bytes: Sequence = 0
+    """Resident, of the agent alone: what its tasks take shows in `memory_available_bytes`."""
+    memory_available_bytes: Sequence | None = None
+    """On the whole machine, or what is left of the limit of the agent's control group if that is less: what processes
+    can still get without swapping. None: unknown."""
+    disk_free_bytes: Sequence | None = None
+    """Where the task that came last works, as measured at the heartbeat before. None: unknown."""
     load_1m: float = 0.0
     loop_lag_s: float = 0.0
+    """How late the agent's loop was with this heartbeat."""
+    rules: Sequence = 0
+    """Sequence in EVENTS of the last change of policy or pace that the worker lives by. 0: none. By these rules it
+    counts the silence behind this heartbeat."""
 
 
 class RecordedHeartbeat(NamedTuple):

@@ -15,6 +15,7 @@ Handler = Callable[[WorkingSet, Recorded, Any], None]
 
 HANDLERS: dict[type[Event], Handler] = {
     worker.WorkerRegistered: worker_rows.registered,
+    worker.WorkerClaimed: worker_rows.seen,
     worker.WorkerDraining: worker_rows.draining,
     worker.WorkerStopped: worker_rows.stopped,
     worker.WorkerExited: worker_rows.seen,
@@ -22,6 +23,8 @@ HANDLERS: dict[type[Event], Handler] = {
     worker.WorkerVanished: worker_rows.seen,
     worker.WorkerSuspected: worker_rows.suspected,
     worker.WorkerSuspicionRefuted: worker_rows.refuted,
+    worker.WorkerStalled: worker_rows.stalled,
+    worker.WorkerStallRefuted: worker_rows.stall_refuted,
     worker.WorkerFailed: worker_rows.failed,
     worker.WorkerPermanentlyFailed: worker_rows.permanently_failed,
     worker.WorkerReadmitted: worker_rows.readmitted,
@@ -35,6 +38,7 @@ HANDLERS: dict[type[Event], Handler] = {
     task.TaskSubmitted: task_rows.submitted,
     task.TaskAssigned: task_rows.assigned,
     task.TaskRevoked: task_rows.seen,
+    task.TaskHung: task_rows.seen,
     task.TaskStarted: task_rows.started,
     task.TaskAttemptFinished: task_rows.seen,
     task.TaskReturned: task_rows.seen,
@@ -152,6 +156,6 @@ def _too_large(event: Event) -> str | None:
         bounds = _BOUNDS[kind] = [(name, limit) for name, limit in _INTEGERS.items() if name in fields]
     for name, limit in bounds:
         value = getattr(event, name)
-        if value is not None and value > limit:
+        if isinstance(value, int) and value > limit:  # `tasks` of a stalled worker are ids
             return f"{tag_of(kind)}: {name} is more than a table can hold, {limit}"
     return None

@@ -21,6 +21,7 @@ from events.task import (
     TaskAttemptFinished,
     TaskCancelRequested,
     TaskCompleted,
+    TaskHung,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
@@ -43,6 +44,7 @@ CATEGORIES = {
     "verdict_retry": "task_error",
     "crash_retry": "task_crash",
     "lost": "connection",
+    "worker_unfit": "worker_resource",
 }
 """The failure category of each reason of `TaskRequeued`; behind `worker_failed` stands the worker's own."""
 
@@ -82,7 +84,9 @@ def started(rows: WorkingSet, at: Recorded, event: TaskStarted) -> None:
 
 
 def seen(
-    rows: WorkingSet, at: Recorded, event: TaskRevoked | TaskAttemptFinished | TaskReturned | TaskCancelRequested
+    rows: WorkingSet,
+    at: Recorded,
+    event: TaskRevoked | TaskHung | TaskAttemptFinished | TaskReturned | TaskCancelRequested,
 ) -> None:
     """A report or a wish, on which the leader decides."""
     rows.task(event.task_id, at.sequence)

@@ -10,6 +10,7 @@ its details. A permanent failure is a row of type `escalate`, with `success` fal
 from events.clock import utc
 from events.envelope import Recorded
 from events.worker import (
+    WorkerClaimed,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -24,6 +25,8 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
@@ -37,6 +40,7 @@ ESCALATE = "escalate"
 CATEGORIES = {
     "worker_exit": "worker_exit",
     "worker_hung": "timeout",
+    "stalled": "timeout",
     "disconnected": "connection",
     "silence": "connection",
     "no_first_heartbeat": "connection",
@@ -64,7 +68,12 @@ def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
 def seen(
     rows: WorkingSet,
     at: Recorded,
-    event: WorkerExited | WorkerDisconnected | WorkerVanished | WorkerProbeAnswered | WorkerRecoveryProbed,
+    event: WorkerClaimed
+    | WorkerExited
+    | WorkerDisconnected
+    | WorkerVanished
+    | WorkerProbeAnswered
+    | WorkerRecoveryProbed,
 ) -> None:
     """A report, on which somebody else decides."""
     rows.worker(event.worker_id, at.sequence)
@@ -80,18 +89,31 @@ def refuted(rows: WorkingSet, at: Recorded, event: WorkerSuspicionRefuted) -> No
     _move(rows, at, event, before=("suspect",), after="alive")
 
 
+def stalled(rows: WorkingSet, at: Recorded, event: WorkerStalled) -> None:
+    _move(rows, at, event, before=("alive",), after="stalled")
+
+
+def stall_refuted(rows: WorkingSet, at: Recorded, event: WorkerStallRefuted) -> None:
+    _move(rows, at, event, before=("stalled",), after="alive")
+
+
 def draining(rows: WorkingSet, at: Recorded, event: WorkerDraining) -> None:
-    _move(rows, at, event, before=("alive", "suspect"), after="draining")
+    _move(rows, at, event, before=("alive", "suspect", "stalled"), after="draining")
 
 
 def stopped(rows: WorkingSet, at: Recorded, event: WorkerStopped) -> None:
-    _move(rows, at, event, before=("alive", "suspect", "draining"), after="stopped")
+    _move(rows, at, event, before=("alive", "suspect", "stalled", "draining"), after="stopped")
 
 
 def _move(
     rows: WorkingSet,
     at: Recorded,
-    event: WorkerSuspected | WorkerSuspicionRefuted | WorkerDraining | WorkerStopped,
+    event: WorkerSuspected
+    | WorkerSuspicionRefuted
+    | WorkerStalled
+    | WorkerStallRefuted
+    | WorkerDraining
+    | WorkerStopped,
     *,
     before: tuple[str, ...],
     after: str,

@@ -25,6 +25,7 @@ from recovery.core import (
     RULES_VERSION,
     Decision,
     State,
+    awaits_witness,
     decide,
     evolve,
     forget_beats,
@@ -174,7 +175,8 @@ class RecoveryConsumer:
             if batch:
                 self._observer.read("heartbeats", batch[-1].time)
             # A worker that is heard again may get what waits: that falls due at no time of its own.
-            if self.state.timers.ripe or self.state.waiting:
+            # And one may prove that nothing was missed at the last take-over.
+            if self.state.timers.ripe or self.state.waiting or awaits_witness(self.state, self.clock.now()):
                 self._wake.set()
 
     def forget_beats(self, through: int) -> None:
@@ -259,7 +261,8 @@ class RecoveryConsumer:
             # Facts go in a batch of their own: a batch of decisions holds decisions only, and can be verified.
             return drafts
         decisions = decide(self.state, now)
-        doubt = self._observer.doubt(self.state.policy, needed=any(decision.overdue for decision in decisions))
+        needed = any(decision.overdue for decision in decisions)
+        doubt = self._observer.doubt(self.state.rules.failed_after_max, needed=needed)
         if doubt is not None:
             # It must be in force before anybody is judged: the next cycle decides again.
             log.warning("detector_degraded", reason=doubt.reason, extent_s=doubt.extent_s)

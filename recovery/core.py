@@ -13,9 +13,11 @@ from itertools import chain, islice
 
 from recovery.decide_system import owed_to_system
 from recovery.decide_tasks import owed_assignments, owed_to_orphans, owed_to_settle
+from recovery.decide_useless import owed_to_useless
+from recovery.decide_watch import awaits_witness, owed_to_watch
 from recovery.decide_workers import owed_to_workers
 from recovery.decisions import DECISIONS_MAX, RULES_VERSION, Decision
-from recovery.evolve import evolve, forget_beats, observe
+from recovery.evolve import evolve, forget_beats, observe, recall_beats
 from recovery.state import State
 
 __all__ = [
@@ -23,25 +25,29 @@ __all__ = [
     "RULES_VERSION",
     "Decision",
     "State",
+    "awaits_witness",
     "decide",
     "evolve",
     "forget_beats",
     "next_due",
     "observe",
+    "recall_beats",
 ]
 
 
 def decide(state: State, now: float, *, limit: int = DECISIONS_MAX) -> list[Decision]:
-    """At most `limit` of the decisions owed at cluster time `now`, the urgent ones first: workers, then tasks that
-    lost theirs, then the system's own record, then verdicts, then new assignments."""
+    """At most `limit` of the decisions owed at cluster time `now`, the urgent ones first: workers, those that beat and
+    are of no use, then tasks that lost theirs, then the system's own record, then verdicts, then new assignments."""
     return list(islice(_owed(state, now), limit))
 
 
 def _owed(state: State, now: float) -> Iterator[Decision]:
     return chain(
         owed_to_workers(state, now),
+        owed_to_useless(state, now),
         owed_to_orphans(state) if state.policy.auto_recovery else (),
         owed_to_system(state, now),
+        owed_to_watch(state, now),
         owed_to_settle(state),
         owed_assignments(state, now),
     )
@@ -49,4 +55,4 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
 
 def next_due(state: State) -> float:
     """The cluster time at which `decide` may owe more than it does now, if no event comes; infinite for never."""
-    return state.timers.next()
+    return min(state.timers.next(), state.useless.next())

@@ -24,7 +24,7 @@ def owed_to_system(state: State, now: float) -> Iterator[Decision]:
             workers_live=state.workers_live,
             workers_expected=state.workers_expected,
         )
-        yield Decision(event, "share of live workers crossed a threshold")
+        yield Decision(event, "share of live workers crossed a threshold", synthetic=state.status_made_up())
     yield from _mass_worker_loss(state, now)
     yield from _coordinator_failover(state, now)
 
@@ -42,7 +42,7 @@ def _mass_worker_loss(state: State, now: float) -> Iterator[Decision]:
                 affected_workers=state.workers_expected - state.workers_live,
                 affected_tasks=len(state.orphaned),
             )
-            yield Decision(event, "fewer workers live than critical_below")
+            yield Decision(event, "fewer workers live than critical_below", synthetic=state.status_made_up())
     elif measured != "critical" and state.status == measured:
         success = measured != "idle"
         message = "" if success else "no worker is expected any more"
@@ -76,4 +76,5 @@ def _completed(state: State, incident: Incident, now: float, *, success: bool, m
         affected_tasks=incident.affected_tasks,
         message=message,
     )
-    return Decision(event, "the incident's end state is verified", incident.event_id, incident.event_id)
+    cause = incident.event_id
+    return Decision(event, "the incident's end state is verified", cause, cause, incident.synthetic)

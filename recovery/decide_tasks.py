@@ -47,6 +47,12 @@ def settlement(state: State, task: Task) -> Decision:
     if task.status == "returned":
         if task.cancel_requested:
             return _completed(task, "cancelled", "cancelled before it ran", "cancelled and handed back")
+        if task.forgotten and task.began:
+            return _charge_infrastructure(state, task, "lost", "its worker has forgotten it")
+        if task.forgotten:
+            return _requeued(task, "lost", "none", "never reached its worker")
+        if task.revoked:
+            return _requeued(task, "worker_unfit", "none", "handed back on order, unstarted")
         return _requeued(task, "worker_draining", "none", "handed back unstarted")
     if task.result is not None:
         return _after_result(state, task, task.result)
@@ -62,7 +68,7 @@ def settlement(state: State, task: Task) -> Decision:
         attempt=task.attempt,
         reason="cancelled",
     )
-    return Decision(event, "cancelled while a worker has it", task.event_id, task.run_id)
+    return Decision(event, "cancelled while a worker has it", task.event_id, task.run_id, task.synthetic)
 
 
 def _after_result(state: State, task: Task, result: Result) -> Decision:
@@ -74,15 +80,26 @@ def _after_result(state: State, task: Task, result: Result) -> Decision:
     if task.cancel_requested:
         return _completed(task, VERDICT[outcome], "", "attempt ended before its cancellation")
     if outcome == "cancelled":
+        if task.hung:
+            return _after_hang(state, task)
         return _requeued(task, "worker_draining", "none", "stopped by its worker")
     if outcome == "fenced":
         if not result.started:
             return _requeued(task, "fenced", "none", "its worker was cut off before it started")
         return _charge_infrastructure(state, task, "fenced", "its worker was cut off and stopped it")
+    if result.unfit and task.infrastructure_used < infrastructure_retries(state.policy, task.infrastructure_retries):
+        return _requeued(task, "worker_unfit", "infrastructure", "its worker is no judge of it")
     if task.verdict_used < verdict_retries(state.policy, task.verdict_retries):
         reason: RequeueReason = "crash_retry" if outcome == "crashed" else "verdict_retry"
         return _requeued(task, reason, "verdict", "verdict retry left")
     return _completed(task, VERDICT[outcome], "", "attempt delivered a verdict")
+
+
+def _after_hang(state: State, task: Task) -> Decision:
+    """It ran beyond its limit and was stopped by order: that is a verdict on the test, as its own time limit is."""
+    if task.verdict_used < verdict_retries(state.policy, task.verdict_retries):
+        return _requeued(task, "verdict_retry", "verdict", "verdict retry left")
+    return _completed(task, "timed_out", "it ran beyond its limit and was stopped", "hung task was stopped")
 
 
 def owed_to_orphans(state: State) -> Iterator[Decision]:
@@ -108,7 +125,7 @@ def _requeued(task: Task, reason: RequeueReason, budget: Budget, rule: str) -> D
     event = TaskRequeued(
         task_id=task.task_id, attempt=task.attempt, worker_id=task.worker_id, reason=reason, budget=budget
     )
-    return Decision(event, rule, task.event_id, task.run_id)
+    return Decision(event, rule, task.event_id, task.run_id, task.synthetic)
 
 
 def _completed(task: Task, verdict: Verdict, message: str, rule: str) -> Decision:
@@ -124,7 +141,7 @@ def _completed(task: Task, verdict: Verdict, message: str, rule: str) -> Decisio
         message=message,
         result_sequence=0 if result is None else result.sequence,
     )
-    return Decision(event, rule, task.event_id, task.run_id)
+    return Decision(event, rule, task.event_id, task.run_id, task.synthetic)
 
 
 def owed_assignments(state: State, now: float) -> Iterator[Decision]:
@@ -152,4 +169,5 @@ def owed_assignments(state: State, now: float) -> Iterator[Decision]:
             priority=task.priority,
             timeout_s=task.timeout_s,
         )
-        yield Decision(event, "next waiting task to a worker with room", task.event_id, task.run_id)
+        rule = "next waiting task to a worker with room"
+        yield Decision(event, rule, task.event_id, task.run_id, task.synthetic)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from events.base import Event
 from events.clock import utc
 from events.system import DetectorDegraded
 from events.worker import (
@@ -20,7 +21,7 @@ from events.worker import (
 )
 from recovery.decisions import Decision, about
 from recovery.entities import Attempt, Beat, CutOff, Worker
-from recovery.indexes import silent_until
+from recovery.indexes import failed_after, owes_at, silent_until, suspect_after
 from recovery.lifecycle import LIVE
 from recovery.schedule import backoff_s, strategy_for
 from recovery.state import State
@@ -33,7 +34,7 @@ of whoever listens."""
 def owed_to_workers(state: State, now: float) -> Iterator[Decision]:
     """What is owed to each; but when all have fallen silent at once, then to the observer first, who doubts itself."""
     doubting: bool | None = None
-    for worker_id in state.timers.in_turn(now):
+    for worker_id in state.timers.in_turn(now, lambda worker_id: owes_at(state, state.workers[worker_id])):
         decision = owed_to_worker(state, state.workers[worker_id], now)
         if decision is None:
             continue
@@ -54,7 +55,7 @@ def common_silence(state: State, now: float) -> float:
 
     Looks at as many workers as it takes to find one that is not silent.
     """
-    recently = now - state.policy.suspect_after
+    recently = now - state.rules.suspect_after_min
     hint = state.workers.get(state.heard_last)
     if hint is not None and hint.status in LIVE and state.heard_at(hint) > recently:
         return 0.0
@@ -103,11 +104,10 @@ def judgement(state: State, worker: Worker, now: float) -> Decision | None:
     if worker.status not in LIVE or now < silent_until(state, worker):
         return None
     beat = state.last_beat(worker) or state.presumed_beat(worker)
-    policy = state.policy
     newer = state.newer_beat(worker)
     if newer is not None:
         silence = _length(now, newer.time, state.silent_since(newer))
-        evidence = _silence(newer.time, silence, policy.failed_after, newer.sequence)
+        evidence = _silence(newer.time, silence, failed_after(state, worker, newer), newer.sequence)
         message = f"its incarnation {newer.incarnation} beats, and has not registered"
         return _missed(worker, "silence", evidence, message, "registration of a newer incarnation missing")
     found = state.cut_off(worker)
@@ -115,26 +115,28 @@ def judgement(state: State, worker: Worker, now: float) -> Decision | None:
         return _suspected_as_cut_off(state, worker, found, beat, now)
     if beat is None:
         silence = max(0.0, now - worker.registered_at)
-        evidence = _silence(worker.registered_at, silence, policy.first_heartbeat_timeout, 0)
-        message = f"no heartbeat within {policy.first_heartbeat_timeout:g} s of its registration"
+        allowed = state.detector(worker, None).thresholds.first_heartbeat_timeout
+        evidence = _silence(worker.registered_at, silence, allowed, 0)
+        message = f"no heartbeat within {allowed:g} s of its registration"
         return _missed(worker, "no_first_heartbeat", evidence, message, "first heartbeat missing")
     last_seen = beat.time
     silence = _length(now, last_seen, state.silent_since(beat))
     if worker.status == "suspect":
-        evidence = _silence(last_seen, silence, policy.failed_after, beat.sequence)
+        evidence = _silence(last_seen, silence, failed_after(state, worker, beat), beat.sequence)
         if beat.sequence > worker.suspected_beat:
             event = WorkerSuspicionRefuted(
                 worker_id=worker.worker_id, incarnation=worker.incarnation, evidence=evidence
             )
-            return Decision(event, "suspect was heard again", worker.event_id)
+            return _said_of(worker, event, "suspect was heard again")
         message = f"no heartbeat for {silence:.1f} s"
         return _missed(worker, "silence", evidence, message, "silence beyond failed_after")
-    if worker.status == "draining":
-        evidence = _silence(last_seen, silence, policy.failed_after, beat.sequence)
-        return _missed(worker, "silence", evidence, f"no heartbeat for {silence:.1f} s", "silence while draining")
-    evidence = _silence(last_seen, silence, policy.suspect_after, beat.sequence)
+    if worker.status in ("draining", "stalled"):
+        evidence = _silence(last_seen, silence, failed_after(state, worker, beat), beat.sequence)
+        message, rule = f"no heartbeat for {silence:.1f} s", f"silence while {worker.status}"
+        return _missed(worker, "silence", evidence, message, rule)
+    evidence = _silence(last_seen, silence, suspect_after(state, worker, beat), beat.sequence)
     suspected = WorkerSuspected(worker_id=worker.worker_id, incarnation=worker.incarnation, evidence=evidence)
-    return Decision(suspected, "silence beyond suspect_after", worker.event_id, overdue=True)
+    return _said_of(worker, suspected, "silence beyond suspect_after")._replace(overdue=True)
 
 
 def _suspected_as_cut_off(state: State, worker: Worker, found: CutOff, beat: Beat | None, now: float) -> Decision:
@@ -148,7 +150,12 @@ def _suspected_as_cut_off(state: State, worker: Worker, found: CutOff, beat: Bea
         event_sequence=found.event_sequence,
     )
     event = WorkerSuspected(worker_id=worker.worker_id, incarnation=worker.incarnation, evidence=evidence)
-    return Decision(event, "disconnected beyond reconnect_grace", worker.event_id)
+    return _said_of(worker, event, "disconnected beyond reconnect_grace")
+
+
+def _said_of(worker: Worker, event: Event, rule: str) -> Decision:
+    """A judgement of its present incarnation."""
+    return Decision(event, rule, worker.event_id, synthetic=worker.made_up)
 
 
 def _length(now: float, last_seen: float, counts_from: float) -> float:
@@ -170,7 +177,7 @@ def _failed(worker: Worker, reason: FailureReason, evidence: Evidence, message: 
         evidence=evidence,
         message=message,
     )
-    return Decision(event, rule, worker.event_id)
+    return _said_of(worker, event, rule)
 
 
 def _missed(worker: Worker, reason: FailureReason, evidence: Evidence, message: str, rule: str) -> Decision:

@@ -6,8 +6,10 @@ from typing import NamedTuple
 from events.system import IncidentKind, SystemStatus
 from events.task import Outcome, Verdict
 from events.work import AnyWork
-from events.worker import FailureReason, Strategy
+from events.worker import FailureReason, StallCause, Strategy
+from recovery.detectors import Detector
 from recovery.lifecycle import AttemptStatus, TaskStatus, WorkerStatus
+from recovery.timers import NEVER
 
 
 class Beat(NamedTuple):
@@ -16,6 +18,12 @@ class Beat(NamedTuple):
     incarnation: int
     time: float
     sequence: int
+    rules: int = 0
+    """Sequence of the last change of policy or pace that the worker says it lives by."""
+    quiet_since: float = NEVER
+    """When the last one came that spoke of something that the log had not taken; 0.0: none did that is known."""
+    free_since: float = NEVER
+    """When the last one came that did, or that spoke of no free slot."""
 
 
 class Loss(NamedTuple):
@@ -34,6 +42,55 @@ class CutOff(NamedTuple):
     beat: int
     """Sequence of its last heartbeat until then; a later one refutes."""
     event_sequence: int
+
+
+class Run(NamedTuple):
+    """An attempt at a task that runs."""
+
+    since: float
+    sequence: int
+    """Of its `TaskStarted`."""
+
+
+class Stall(NamedTuple):
+    """A worker was found to be of no use."""
+
+    cause: StallCause
+    restart: bool
+    """Its supervisor was told to kill it."""
+    since: float
+    sequence: int
+    passed: int
+    """Under `failing_fast`: how many attempts at such work had passed elsewhere by then."""
+
+
+@dataclass(slots=True)
+class Ends:
+    """How attempts at one kind of work have ended, on all workers."""
+
+    passed: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class Mark:
+    """Where the ends of a kind of work stood when a row came to hold some."""
+
+    ends: Ends
+    passed_before: int
+    failed_before: int
+    own: int = 0
+    """How many of the failed since then are the row's own."""
+
+
+@dataclass(slots=True)
+class Row:
+    """Attempts that have failed at once on one worker, with no other end between them."""
+
+    marks: dict[tuple[str, ...], Mark] = field(default_factory=dict)
+    """By kind of work."""
+    tasks: list[str] = field(default_factory=list)
+    """A test that is tried again and fails again is one."""
 
 
 @dataclass(slots=True)
@@ -67,8 +124,27 @@ class Worker:
     registered_at: float
     event_id: str
     """The last event that changed its status: the cause of what is decided about it next."""
+    detector: Detector
+    """By the rules in force."""
     held: dict[str, None] = field(default_factory=dict)
     """Ids of the tasks assigned to or running on the present incarnation, oldest first."""
+    running: dict[str, Run] = field(default_factory=dict)
+    """Those that run."""
+    revoked: dict[str, float] = field(default_factory=dict)
+    """Those that it was told to stop or to hand back, and when. It has not answered yet."""
+    moved_at: float = 0.0
+    """When it last began, ended or handed back something, or came to have something to begin."""
+    begun_sequence: int = 0
+    """Of the last `TaskStarted` by it."""
+    idled: list[str] = field(default_factory=list)
+    """What it has handed back on order, and had not begun in time, since it last began anything."""
+    stall: Stall | None = None
+    """Why it is stalled, or was when it failed."""
+    row: Row | None = None
+    on_trial: bool = False
+    """It was restarted because it failed everything at once, and has not passed anything since."""
+    fast_stalls: int = 0
+    """How often it was restarted for that, within the time after which attempts are forgotten."""
     exit_reason: FailureReason = "worker_exit"
     exit_sequence: int = 0
     exit_message: str = ""
@@ -86,6 +162,8 @@ class Worker:
     """Event id of the failure: correlates everything done about it."""
     synthetic: str | None = None
     """Label of the synthetic failure that the present recovery answers."""
+    made_up: str | None = None
+    """Label of the event that began the present incarnation, or ended it, if that was synthetic."""
     attempt: Attempt | None = None
     attempts_failed: list[float] = field(default_factory=list)
     """When attempts failed, within the policy's window."""
@@ -103,6 +181,8 @@ class Result(NamedTuple):
     duration_s: float
     started: bool
     """It had begun: only then can it be blamed for anything."""
+    unfit: bool = False
+    """It says more about the worker than about the task."""
 
 
 @dataclass(slots=True)
@@ -119,6 +199,8 @@ class Task:
     queued_sequence: int
     event_id: str
     """The last event that changed its status."""
+    synthetic: str | None = None
+    """Label of the last event that changed its status, took its worker away or cancelled it, if that was synthetic."""
     status: TaskStatus = "queued"
     attempt: int = 0
     """Number of the present or last attempt; 0: there was none."""
@@ -130,6 +212,12 @@ class Task:
     result: Result | None = None
     cancel_requested: bool = False
     revoked: bool = False
+    began: bool = False
+    """The present attempt has started."""
+    hung: bool = False
+    """The present attempt was found to run beyond its limit."""
+    forgotten: bool = False
+    """The present attempt was handed back by a worker that knew nothing of it."""
     verdict: Verdict | None = None
 
 
@@ -142,6 +230,8 @@ class Incident:
     affected_workers: int
     affected_tasks: int
     event_id: str
+    synthetic: str | None = None
+    """Label of the synthetic failures without which it would not have been opened."""
 
 
 class ParkedMessage(NamedTuple):

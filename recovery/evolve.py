@@ -4,17 +4,22 @@ It never fails on a recorded event, whatever that says. What fits no row of `rec
 `state.ignored` and changes nothing else.
 """
 
+from copy import deepcopy
+
 from events.base import Event
 from events.envelope import Recorded
 from events.kinds import tag_of
-from events.worker import RecordedHeartbeat
+from events.worker import Heartbeat, RecordedHeartbeat
 from recovery import evolve_system, evolve_task, evolve_worker
+from recovery.detectors import Arrivals
 from recovery.entities import Beat, ParkedMessage
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
 from recovery.state import State
 
 EXCERPT_BYTES = 200
+STRAGGLERS_MAX = 4
+"""Incarnations of one worker that are remembered beside the newest."""
 
 HANDLERS: dict[type[Event], Handler] = {
     **evolve_worker.HANDLERS,
@@ -49,12 +54,43 @@ def observe(state: State, recorded: RecordedHeartbeat) -> None:
     known = state.beats.get(heartbeat.worker_id)
     if known is not None and heartbeat.incarnation < known.incarnation:
         state.ignored["heartbeat"] += 1
+        _note_straggler(state, recorded, heartbeat)
         return
+    state.stragglers.pop(heartbeat.worker_id, None)
     state.heard_last = heartbeat.worker_id
-    state.beats[heartbeat.worker_id] = Beat(heartbeat.incarnation, recorded.time, recorded.sequence)
+    state.beats[heartbeat.worker_id] = _beat(known, recorded, heartbeat)
+    arrivals = state.arrivals.get(heartbeat.worker_id)
+    if arrivals is None or arrivals.incarnation != heartbeat.incarnation:
+        arrivals = state.arrivals[heartbeat.worker_id] = Arrivals(heartbeat.incarnation)
+    arrivals.add(recorded.time, recorded.sequence)
     worker = state.workers.get(heartbeat.worker_id)
     if worker is not None and worker.incarnation <= heartbeat.incarnation:
         index_worker(state, worker)
+
+
+def _note_straggler(state: State, recorded: RecordedHeartbeat, heartbeat: Heartbeat) -> None:
+    """One of an older incarnation than has been heard. Only the log can tell whether it is over."""
+    before = state.stragglers.get(heartbeat.worker_id, ())
+    newer = [one for one in before if one.incarnation > heartbeat.incarnation]
+    own = next((one for one in before if one.incarnation == heartbeat.incarnation), None)
+    beat = _beat(own, recorded, heartbeat)
+    state.stragglers[heartbeat.worker_id] = (*newer[-STRAGGLERS_MAX + 1 :], beat)
+    worker = state.workers.get(heartbeat.worker_id)
+    if worker is not None and worker.incarnation == heartbeat.incarnation:
+        index_worker(state, worker)
+
+
+def _beat(before: Beat | None, recorded: RecordedHeartbeat, heartbeat: Heartbeat) -> Beat:
+    """With what it says itself, and when the ones before it have said otherwise. (Those that a leader may have
+    forgotten, or whose clock was another, are older than what deadlines count from: they make no difference.)"""
+    quiet_since, free_since = 0.0, 0.0
+    if before is not None and before.incarnation == heartbeat.incarnation and before.time <= recorded.time:
+        quiet_since, free_since = before.quiet_since, before.free_since
+    if heartbeat.unreported:
+        quiet_since = recorded.time
+    if heartbeat.unreported or not heartbeat.free:
+        free_since = recorded.time
+    return Beat(heartbeat.incarnation, recorded.time, recorded.sequence, heartbeat.rules, quiet_since, free_since)
 
 
 def forget_beats(state: State, through: int) -> None:
@@ -63,6 +99,18 @@ def forget_beats(state: State, through: int) -> None:
     All others agree to such a state once an event says so (`DetectorDegraded`, heartbeats_lost).
     """
     state.beats.clear()
+    state.stragglers.clear()
+    state.arrivals.clear()
     state.heartbeats_sequence, state.heartbeats_at = through, None
+    for worker in state.workers.values():
+        index_worker(state, worker)
+
+
+def recall_beats(state: State, other: State) -> None:
+    """Forgets all heartbeats that were applied, for those that were applied to another state."""
+    state.beats, state.stragglers = dict(other.beats), dict(other.stragglers)
+    state.arrivals = deepcopy(other.arrivals)
+    state.heartbeats_sequence, state.heartbeats_at = other.heartbeats_sequence, other.heartbeats_at
+    state.heard_last = other.heard_last
     for worker in state.workers.values():
         index_worker(state, worker)

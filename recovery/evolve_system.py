@@ -1,6 +1,7 @@
 """Facts about the system as a whole."""
 
 from events.base import Event
+from events.clock import seconds
 from events.envelope import Recorded
 from events.policy import Policy
 from events.system import (
@@ -8,10 +9,12 @@ from events.system import (
     DetectorDegraded,
     EventParked,
     LeaderElected,
+    PaceChanged,
     PolicyChanged,
     SystemRecoveryCompleted,
     SystemRecoveryStarted,
     SystemStatusChanged,
+    WatchContinued,
 )
 from recovery.entities import Incident, Loss, Worker
 from recovery.handlers import Handler
@@ -24,8 +27,8 @@ def leader_elected(state: State, recorded: Recorded, event: LeaderElected) -> bo
     state.term = event.term
     state.leader_id = event.coordinator_id
     state.fencing_token = recorded.sequence
-    # Nobody watched for a while: silence counts from here on.
-    state.watched_since = recorded.time
+    # Nobody watched for a while: silence counts from here on, unless the heartbeats prove that they came all along.
+    state.watched_since = state.taken_over = state.interrupted_at = recorded.time
     # Sequences mean little for long: a power loss may cost the heartbeats, and they are numbered from the start again.
     state.watched_beat = 0
     _index_all_workers(state)
@@ -45,14 +48,36 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.policy_hash = event.policy_hash
     state.policy_recorded = True
     state.policy_actor = event.actor
-    # Workers beat by the rules that they know: silence under the new ones counts from here on.
-    state.watched_since = recorded.time
+    _change_rules(state, recorded.sequence, state.rules.stretch)
+    return True
+
+
+def pace_changed(state: State, recorded: Recorded, event: PaceChanged) -> bool:
+    _change_rules(state, recorded.sequence, event.stretch)
+    return True
+
+
+def _change_rules(state: State, sequence: int, stretch: float) -> None:
+    rules = state.rules
+    rules.change(sequence, state.policy, stretch, unheard=not state.workers)
+    for worker in state.workers.values():
+        worker.detector = rules.detector(worker.worker_id, worker.labels)
+    _index_all_workers(state)
+
+
+def watch_continued(state: State, recorded: Recorded, event: WatchContinued) -> bool:
+    del recorded
+    if state.taken_over is None:
+        return False
+    state.watched_since = min(state.taken_over, max(seconds(event.since), state.distrusted_until))
+    state.taken_over = None
     _index_all_workers(state)
     return True
 
 
 def detector_degraded(state: State, recorded: Recorded, event: DetectorDegraded) -> bool:
-    state.watched_since = recorded.time
+    state.watched_since = state.distrusted_until = state.interrupted_at = recorded.time
+    state.taken_over = None
     state.watched_beat = max(state.watched_beat, event.heartbeats_sequence)
     if event.reason == "heartbeats_lost":
         _forget_beats(state, recorded, event.heartbeats_sequence)
@@ -67,6 +92,8 @@ def _forget_beats(state: State, recorded: Recorded, through: int) -> None:
     state.watched_beat = through
     state.loss = Loss(through, recorded.sequence, recorded.time)
     for worker in state.workers.values():
+        # The heartbeat that refuted it, if there was one, is among the forgotten.
+        worker.cut_off = None
         if worker.status == "suspect":
             worker.suspected_beat = through
 
@@ -113,6 +140,7 @@ def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStar
         affected_workers=event.affected_workers,
         affected_tasks=event.affected_tasks,
         event_id=recorded.id,
+        synthetic=recorded.synthetic,
     )
     return True
 
@@ -135,6 +163,8 @@ HANDLERS: dict[type[Event], Handler] = {
     LeaderElected: leader_elected,
     CoordinatorStopped: coordinator_stopped,
     PolicyChanged: policy_changed,
+    PaceChanged: pace_changed,
+    WatchContinued: watch_continued,
     DetectorDegraded: detector_degraded,
     SystemStatusChanged: status_changed,
     SystemRecoveryStarted: recovery_started,

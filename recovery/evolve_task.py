@@ -8,15 +8,17 @@ from events.task import (
     TaskAttemptFinished,
     TaskCancelRequested,
     TaskCompleted,
+    TaskHung,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
     TaskStarted,
     TaskSubmitted,
 )
-from recovery.entities import Result, Task
+from recovery.entities import Result, Run, Task, Worker
+from recovery.fitness import note_end
 from recovery.handlers import Handler
-from recovery.indexes import index_availability, index_task, load_level, orphaned
+from recovery.indexes import index_availability, index_task, index_useless, load_level, orphaned
 from recovery.lifecycle import TASK, TaskStatus
 from recovery.state import State
 
@@ -38,6 +40,7 @@ def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
         requires=tuple(sorted(event.requires.items())),
         queued_sequence=recorded.sequence,
         event_id=recorded.id,
+        synthetic=recorded.synthetic,
     )
     state.tasks[task.task_id] = task
     state.runs.setdefault(task.run_id, {})[task.task_id] = None
@@ -46,23 +49,31 @@ def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
     return True
 
 
-def _hold(state: State, task: Task) -> None:
+def _hold(state: State, task: Task, now: float) -> None:
     """Charges the task to its worker's load."""
     worker = state.workers.get(task.worker_id or "")
     if worker is None or orphaned(state, task):
+        task.synthetic = None if worker is None else worker.made_up
         return
     level = load_level(worker)
+    if len(worker.held) == len(worker.running):
+        worker.moved_at = now  # it had nothing to begin until now
     worker.held[task.task_id] = None
     index_availability(state, worker, was=level)
+    index_useless(state, worker)
 
 
-def _let_go(state: State, task: Task) -> None:
+def _let_go(state: State, task: Task, now: float) -> None:
     worker = state.workers.get(task.worker_id or "")
     if worker is None or worker.incarnation != task.incarnation or task.task_id not in worker.held:
         return
     level = load_level(worker)
     del worker.held[task.task_id]
+    worker.running.pop(task.task_id, None)
+    worker.revoked.pop(task.task_id, None)
+    worker.moved_at = now
     index_availability(state, worker, was=level)
+    index_useless(state, worker)
 
 
 def _change(state: State, task: Task, status: TaskStatus, recorded: Recorded) -> None:
@@ -72,6 +83,7 @@ def _change(state: State, task: Task, status: TaskStatus, recorded: Recorded) ->
     state.tasks_by_status[status] += 1
     task.status = status
     task.event_id = recorded.id
+    task.synthetic = recorded.synthetic
 
 
 def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
@@ -85,8 +97,8 @@ def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
     task.attempt = event.attempt
     task.worker_id = event.worker_id
     task.incarnation = event.incarnation
-    task.revoked = False
-    _hold(state, task)
+    task.revoked = task.began = task.hung = task.forgotten = False
+    _hold(state, task, recorded.time)
     index_task(state, task)
     return True
 
@@ -109,8 +121,22 @@ def started(state: State, recorded: Recorded, event: TaskStarted) -> bool:
     found = _current(state, event, TaskStarted)
     if found is None:
         return False
-    _change(state, found[0], found[1], recorded)
+    task, status = found
+    _change(state, task, status, recorded)
+    task.began = True
+    worker = _holder(state, task)
+    worker.running[task.task_id] = Run(recorded.time, recorded.sequence)
+    worker.moved_at = recorded.time
+    worker.begun_sequence = recorded.sequence
+    worker.idled.clear()
+    index_useless(state, worker)
     return True
+
+
+def _holder(state: State, task: Task) -> Worker:
+    """Of a task that is assigned or running, and no orphan."""
+    assert task.worker_id is not None
+    return state.workers[task.worker_id]
 
 
 def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinished) -> bool:
@@ -118,8 +144,9 @@ def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinishe
     if found is None:
         return False
     task, status = found
-    task.result = Result(event.outcome, recorded.sequence, event.duration_s, task.status == "running")
-    _let_go(state, task)
+    unfit = note_end(state, _holder(state, task), task, event)
+    task.result = Result(event.outcome, recorded.sequence, event.duration_s, task.status == "running", unfit)
+    _let_go(state, task, recorded.time)
     _change(state, task, status, recorded)
     average = state.seconds_per_task
     state.seconds_per_task = (
@@ -134,7 +161,10 @@ def returned(state: State, recorded: Recorded, event: TaskReturned) -> bool:
     if found is None:
         return False
     task, status = found
-    _let_go(state, task)
+    task.forgotten = event.unknown
+    if task.revoked and not task.began and not event.unknown and not task.cancel_requested:
+        _holder(state, task).idled.append(task.task_id)
+    _let_go(state, task, recorded.time)
     _change(state, task, status, recorded)
     index_task(state, task)
     return True
@@ -144,7 +174,7 @@ def requeued(state: State, recorded: Recorded, event: TaskRequeued) -> bool:
     task = state.tasks.get(event.task_id)
     if task is None or event.attempt != task.attempt or (task.status, TaskRequeued) not in TASK:
         return False
-    _let_go(state, task)
+    _let_go(state, task, recorded.time)
     _change(state, task, TASK[task.status, TaskRequeued], recorded)
     if event.budget == "infrastructure":
         task.infrastructure_used += 1
@@ -161,7 +191,7 @@ def completed(state: State, recorded: Recorded, event: TaskCompleted) -> bool:
     task = state.tasks.get(event.task_id)
     if task is None or (task.status, TaskCompleted) not in TASK:
         return False
-    _let_go(state, task)
+    _let_go(state, task, recorded.time)
     _change(state, task, TASK[task.status, TaskCompleted], recorded)
     task.verdict = event.verdict
     task.work = None
@@ -175,37 +205,50 @@ def completed(state: State, recorded: Recorded, event: TaskCompleted) -> bool:
 
 
 def revoked(state: State, recorded: Recorded, event: TaskRevoked) -> bool:
-    del recorded
     task = state.tasks.get(event.task_id)
     if task is None or event.attempt != task.attempt or task.status not in ("assigned", "running"):
         return False
     task.revoked = True
     index_task(state, task)
+    if not orphaned(state, task):
+        worker = _holder(state, task)
+        worker.revoked.setdefault(task.task_id, recorded.time)
+        index_useless(state, worker)
     return True
 
 
-def _request_cancel(state: State, task: Task) -> None:
+def hung(state: State, recorded: Recorded, event: TaskHung) -> bool:
+    del recorded
+    task = state.tasks.get(event.task_id)
+    if task is None or event.attempt != task.attempt or task.status != "running" or task.hung:
+        return False
+    task.hung = True
+    if not orphaned(state, task):
+        index_useless(state, _holder(state, task))
+    return True
+
+
+def _request_cancel(state: State, task: Task, recorded: Recorded) -> None:
     if task.status != "final":
         task.cancel_requested = True
+        task.synthetic = recorded.synthetic
         index_task(state, task)
 
 
 def cancel_requested(state: State, recorded: Recorded, event: TaskCancelRequested) -> bool:
-    del recorded
     task = state.tasks.get(event.task_id)
     if task is None or task.status == "final":
         return False
-    _request_cancel(state, task)
+    _request_cancel(state, task, recorded)
     return True
 
 
 def run_cancel_requested(state: State, recorded: Recorded, event: RunCancelRequested) -> bool:
-    del recorded
     open_tasks = state.runs.get(event.run_id)
     if open_tasks is None:
         return False
     for task_id in open_tasks:
-        _request_cancel(state, state.tasks[task_id])
+        _request_cancel(state, state.tasks[task_id], recorded)
     return True
 
 
@@ -218,6 +261,7 @@ HANDLERS: dict[type[Event], Handler] = {
     TaskRequeued: requeued,
     TaskCompleted: completed,
     TaskRevoked: revoked,
+    TaskHung: hung,
     TaskCancelRequested: cancel_requested,
     RunCancelRequested: run_cancel_requested,
 }

@@ -18,21 +18,22 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
     WorkerVanished,
 )
-from recovery.entities import Attempt, CutOff, Worker
+from recovery.entities import Attempt, CutOff, Stall, Worker
+from recovery.exits import DETAIL_MAX, how_it_exited, why_it_exited
+from recovery.fitness import clear, note_restart, passed_elsewhere
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LIVE, WORKER, WorkerStatus
 from recovery.state import State
 
-DETAIL_MAX = 1000
-"""Characters of another event's text that a decision repeats: with its own words it must fit into a `Text`."""
-
-EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "exited", "failed"})
+EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
 COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
 
 
@@ -43,11 +44,27 @@ def _change(state: State, worker: Worker, status: WorkerStatus) -> None:
     worker.status = status
 
 
-def _release_held(state: State, worker: Worker) -> None:
+def _note_if_made_up(state: State, worker: Worker) -> None:
+    """Keeps the index of workers that are missing because of a synthetic event."""
+    label = {"exited": worker.made_up, "failed": worker.synthetic}.get(worker.status)
+    if label is None:
+        state.made_up.pop(worker.worker_id, None)
+    else:
+        state.made_up[worker.worker_id] = label
+
+
+def _release_held(state: State, worker: Worker, recorded: Recorded) -> None:
     """What the ended incarnation held is nobody's now."""
+    worker.made_up = recorded.synthetic
     held, worker.held = worker.held, {}
+    worker.running.clear()
+    worker.revoked.clear()
+    worker.idled.clear()
+    clear(state, worker)
     for task_id in held:
-        index_task(state, state.tasks[task_id])
+        task = state.tasks[task_id]
+        task.synthetic = recorded.synthetic
+        index_task(state, task)
 
 
 def _finish(state: State, worker: Worker, level: int | None) -> bool:
@@ -69,6 +86,7 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
             host="",
             registered_at=0.0,
             event_id="",
+            detector=state.rules.detector(event.worker_id, event.labels),
         )
         state.workers[event.worker_id] = worker
     level = load_level(worker)
@@ -88,13 +106,16 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     worker.ordinal += 1
     worker.slots = event.slots
     worker.labels = event.labels
+    worker.detector = state.rules.detector(event.worker_id, event.labels)
     worker.host = event.host
     worker.machine, worker.lifeline = event.machine, event.lifeline
     worker.cut_off = None
-    worker.registered_at = recorded.time
+    worker.registered_at = worker.moved_at = recorded.time
+    worker.stall = None
     worker.event_id = recorded.id
     _change(state, worker, status)
-    _release_held(state, worker)
+    _release_held(state, worker, recorded)
+    _note_if_made_up(state, worker)
     return _finish(state, worker, None)
 
 
@@ -113,7 +134,8 @@ def _transition(
     _change(state, worker, status)
     worker.event_id = recorded.id
     if was_live and status not in LIVE:
-        _release_held(state, worker)
+        _release_held(state, worker, recorded)
+    _note_if_made_up(state, worker)
     index_availability(state, worker, was=level)
     return worker
 
@@ -124,9 +146,9 @@ def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
     worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerExited)
     if worker is None:
         return False
-    worker.exit_reason = "worker_hung" if event.hung else "worker_exit"
+    worker.exit_reason = why_it_exited(event)
     worker.exit_sequence = recorded.sequence
-    worker.exit_message = _how_it_exited(event)
+    worker.exit_message = how_it_exited(event)
     _note_end(worker)
     index_worker(state, worker)
     return True
@@ -164,17 +186,9 @@ def _exited_unregistered(state: State, event: WorkerExited) -> bool:
     worker = state.workers.get(event.worker_id)
     if worker is None or worker.attempt is None or worker.attempt.status != "started" or worker.status in LIVE:
         return False
-    worker.attempt.error = f"a new agent was started, but {_how_it_exited(event)} before it registered"
+    worker.attempt.error = f"a new agent was started, but {how_it_exited(event)} before it registered"
     index_worker(state, worker)
     return True
-
-
-def _how_it_exited(event: WorkerExited) -> str:
-    if event.hung:
-        return f"it did not answer its supervisor for {event.unanswered_s or 0.0:.1f} s and was killed"
-    if event.signal is not None:
-        return f"it was killed by signal {event.signal}"
-    return f"it exited with code {event.exit_code}"
 
 
 def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
@@ -184,7 +198,10 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
     if worker.recovered_at and recorded.time - worker.recovered_at >= state.policy.attempts_reset_after:
         worker.attempts_failed = []
         worker.attempts_ended = []
+        worker.fast_stalls = 0
     worker.recovered_at = 0.0
+    if event.reason == "stalled" and worker.stall is not None and worker.stall.cause == "failing_fast":
+        note_restart(worker, recorded.time)
     if worker.attempt is not None and worker.attempt.status != "scheduled":
         worker.attempt.error = f"it came back and failed again: {(event.message or event.reason)[:DETAIL_MAX]}"
     worker.failed_incarnation = worker.incarnation
@@ -192,6 +209,29 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
     worker.failure_reason = event.reason
     worker.failure_id = recorded.id
     worker.synthetic = recorded.synthetic
+    _note_if_made_up(state, worker)
+    index_worker(state, worker)
+    return True
+
+
+def stalled(state: State, recorded: Recorded, event: WorkerStalled) -> bool:
+    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerStalled)
+    if worker is None:
+        return False
+    passed = 0 if worker.row is None else passed_elsewhere(worker.row)
+    worker.stall = Stall(event.cause, event.restart, recorded.time, recorded.sequence, passed)
+    worker.idled.clear()
+    index_worker(state, worker)
+    return True
+
+
+def stall_refuted(state: State, recorded: Recorded, event: WorkerStallRefuted) -> bool:
+    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerStallRefuted)
+    if worker is None:
+        return False
+    worker.stall = None
+    worker.moved_at = recorded.time
+    clear(state, worker)
     index_worker(state, worker)
     return True
 
@@ -213,6 +253,8 @@ def _simple(state: State, recorded: Recorded, event: WorkerSuspicionRefuted | Wo
     worker.cut_off = None
     if isinstance(event, WorkerStopped):
         _note_end(worker)
+    elif isinstance(event, WorkerSuspicionRefuted):
+        worker.moved_at = recorded.time  # while it was not heard it may have begun nothing
     index_worker(state, worker)
     return True
 
@@ -231,9 +273,12 @@ def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> boo
         return False
     worker.attempts_failed = []
     worker.attempts_ended = []
+    worker.fast_stalls = 0
+    worker.on_trial = False
     if worker.incarnation > worker.failed_incarnation:
         # It came back by itself while it was excluded.
         _change(state, worker, "alive")
+        _note_if_made_up(state, worker)
     return _finish(state, worker, None)
 
 
@@ -329,6 +374,8 @@ HANDLERS: dict[type[Event], Handler] = {
     WorkerVanished: vanished,
     WorkerDisconnected: disconnected,
     WorkerFailed: failed,
+    WorkerStalled: stalled,
+    WorkerStallRefuted: stall_refuted,
     WorkerSuspected: suspected,
     WorkerSuspicionRefuted: _simple,
     WorkerDraining: _simple,

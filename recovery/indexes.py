@@ -2,23 +2,36 @@
 
 from collections import Counter, OrderedDict
 
-from recovery.entities import Attempt, Task, Worker
+from recovery.entities import Attempt, Beat, Task, Worker
 from recovery.lifecycle import LIVE
+from recovery.overdue import useless_at
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
 
 
 def index_worker(state: State, worker: Worker) -> None:
-    """Sets the time from which the worker owes something. To be called after every change of it or its heartbeat."""
-    state.timers.set(worker.worker_id, owes_at(state, worker))
+    """Sets the time from which the worker may owe something. To be called after every change of it or its heartbeat.
+
+    With the least patience that its detector can have: how much it really has is asked when that is used up, and not at
+    every heartbeat.
+    """
+    state.timers.set(worker.worker_id, owes_at(state, worker, exactly=False))
+    index_useless(state, worker)
 
 
-def owes_at(state: State, worker: Worker) -> float:
-    """The earliest cluster time at which `decide` has something to say about this worker."""
+def index_useless(state: State, worker: Worker) -> None:
+    """To be called after every change of what it holds, and of what that has come to."""
+    at = useless_at(state, worker)
+    if at != state.useless.get(worker.worker_id):
+        state.useless.set(worker.worker_id, at)
+
+
+def owes_at(state: State, worker: Worker, *, exactly: bool = True) -> float:
+    """The earliest cluster time at which `decide` has something to say about this worker; or a time not after it."""
     status = worker.status
     attempt = worker.attempt
     if status in LIVE:
-        silence = silent_until(state, worker)
+        silence = silent_until(state, worker, exactly=exactly)
         if attempt is None:
             return silence
         return min(silence, _attempt_owes_at(state, worker, attempt))
@@ -36,26 +49,42 @@ def owes_at(state: State, worker: Worker) -> float:
     return AT_ONCE if lost else attempt.deadline
 
 
-def silent_until(state: State, worker: Worker) -> float:
-    """When the present silence of a live worker becomes suspicious or fatal; `AT_ONCE` if a suspect was heard, or if a
-    worker lost its connection."""
-    policy = state.policy
-    newer = state.newer_beat(worker)
-    if newer is not None:
-        return state.silent_since(newer) + policy.failed_after
-    if worker.status == "alive" and state.cut_off(worker) is not None:
+def silent_until(state: State, worker: Worker, *, exactly: bool = True) -> float:
+    """When the present silence of a live worker becomes suspicious or fatal, or a time not after that; `AT_ONCE` if a
+    suspect was heard, or if a worker lost its connection."""
+    beat = state.last_beat(worker)
+    if beat is None:
+        newer = state.newer_beat(worker)
+        if newer is not None:
+            return state.silent_since(newer) + failed_after(state, worker, newer, exactly=exactly)
+    if worker.status == "alive" and worker.cut_off is not None and state.cut_off(worker) is not None:
         return AT_ONCE
-    beat = state.last_beat(worker) or state.presumed_beat(worker)
+    if beat is None:
+        beat = state.presumed_beat(worker)
     if beat is None:
         since = max(worker.registered_at, state.watched_since)
-        return since + policy.first_heartbeat_timeout
-    if worker.status == "suspect":
-        if beat.sequence > worker.suspected_beat:
-            return AT_ONCE
-        return state.silent_since(beat) + policy.failed_after
+        return since + state.detector(worker, None).thresholds.first_heartbeat_timeout
+    if worker.status == "suspect" and beat.sequence > worker.suspected_beat:
+        return AT_ONCE
     # A draining worker gets no new work anyway: suspicion would change nothing.
-    threshold = policy.failed_after if worker.status == "draining" else policy.suspect_after
-    return state.silent_since(beat) + threshold
+    patience = suspect_after if worker.status == "alive" else failed_after
+    return state.silent_since(beat) + patience(state, worker, beat, exactly=exactly)
+
+
+def suspect_after(state: State, worker: Worker, beat: Beat, *, exactly: bool = True) -> float:
+    """How long the silence behind a heartbeat may last before it is suspicious, in seconds; or the least it can be."""
+    detector = state.detector(worker, beat)
+    if not exactly:
+        return detector.thresholds.suspect_after
+    return detector.suspect_after(state.intervals(beat, worker.worker_id))
+
+
+def failed_after(state: State, worker: Worker, beat: Beat, *, exactly: bool = True) -> float:
+    """The same, before it is fatal."""
+    detector = state.detector(worker, beat)
+    if not exactly:
+        return detector.thresholds.failed_after
+    return detector.failed_after(state.intervals(beat, worker.worker_id))
 
 
 def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:

@@ -28,25 +28,29 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
     WorkerVanished,
 )
 
-WorkerStatus = Literal["alive", "suspect", "draining", "exited", "failed", "permanent", "stopped"]
-"""`exited`: its end is proven, by its supervisor or by a witness, and the leader has not yet drawn the conclusion."""
+WorkerStatus = Literal["alive", "suspect", "stalled", "draining", "exited", "failed", "permanent", "stopped"]
+"""`stalled`: it beats and is of no use. `exited`: its end is proven, by its supervisor or by a witness, and the leader
+has not yet drawn the conclusion."""
 
 TaskStatus = Literal["queued", "assigned", "running", "finished", "returned", "final"]
 """`finished` and `returned`: the worker has spoken, the leader has not."""
 
 AttemptStatus = Literal["scheduled", "started", "probed"]
 
-LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "draining"})
+LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts and whose tasks are theirs."""
 
 WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("alive", WorkerSuspected): "suspect",
+    ("alive", WorkerStalled): "stalled",
     ("alive", WorkerDraining): "draining",
     ("alive", WorkerStopped): "stopped",
     ("alive", WorkerExited): "exited",
@@ -60,6 +64,14 @@ WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("suspect", WorkerVanished): "exited",
     ("suspect", WorkerFailed): "failed",
     ("suspect", WorkerRegistered): "alive",
+    ("stalled", WorkerStalled): "stalled",
+    ("stalled", WorkerStallRefuted): "alive",
+    ("stalled", WorkerDraining): "draining",
+    ("stalled", WorkerStopped): "stopped",
+    ("stalled", WorkerExited): "exited",
+    ("stalled", WorkerVanished): "exited",
+    ("stalled", WorkerFailed): "failed",
+    ("stalled", WorkerRegistered): "alive",
     ("draining", WorkerStopped): "stopped",
     ("draining", WorkerExited): "exited",
     ("draining", WorkerVanished): "exited",

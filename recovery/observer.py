@@ -9,7 +9,6 @@ the same effect.
 from typing import Literal, NamedTuple
 
 from events.clock import ClusterClock
-from events.policy import Policy
 from events.system import Doubt
 
 Stream = Literal["events", "heartbeats"]
@@ -64,15 +63,16 @@ class Observer:
         """What was found is told, or concerned a time in which nothing was decided. Messages that are late stay so."""
         self._finding = None
 
-    def doubt(self, policy: Policy, *, needed: bool) -> Finding | None:
+    def doubt(self, patience_s: float, *, needed: bool) -> Finding | None:
         """Why silence proves nothing now; None: it does, or nobody cares.
 
+        `patience_s`: the longest silence that does not fail a worker.
         `needed`: silence is about to be held against somebody. Without that, only a step of the clock is worth telling:
         it has made times in the state wrong.
         """
         here = self.clock.monotonic()
         found = self._finding
-        if found is not None and here - found.found_at >= _good_for_s(found.reason, policy):
+        if found is not None and here - found.found_at >= _good_for_s(found.reason, patience_s):
             found = self._finding = None
         if found is not None and found.reason == "clock_step" and (needed or here >= self._restate_at):
             self._restate_at = here + RESTATE_S
@@ -81,11 +81,11 @@ class Observer:
             return None
         if found is not None:
             return found
-        lags = [lag for lag in self._lags.values() if here - lag.found_at < _good_for_s(lag.reason, policy)]
+        lags = [lag for lag in self._lags.values() if here - lag.found_at < _good_for_s(lag.reason, patience_s)]
         return max(lags, key=lambda lag: lag.extent_s, default=None)
 
 
-def _good_for_s(reason: Doubt, policy: Policy) -> float:
+def _good_for_s(reason: Doubt, patience_s: float) -> float:
     """After a pause everything that waits is read within a moment. What is wrong with the clock has no effect any more
     when a silence that began with it is truly long enough to fail a worker."""
-    return PAUSE_S_MAX if reason == "own_pause" else policy.failed_after
+    return PAUSE_S_MAX if reason == "own_pause" else patience_s

@@ -31,7 +31,7 @@ class Placement:
 
     def __init__(self, state: State, now: float) -> None:
         self._state = state
-        self._heard_after = now - state.policy.suspect_after
+        self._heard_after = now - state.rules.suspect_after_min
         self._level = -1
         self._last_level = rounds_ahead(state)
         self._fresh: Iterator[Worker] = iter(())

@@ -9,6 +9,7 @@ LADDER: dict[FailureReason, tuple[Strategy, ...]] = {
     # The process is gone for certain: waiting for it to come back would waste time.
     "worker_exit": ("restart",),
     "worker_hung": ("restart",),
+    "stalled": ("restart",),
     # Its supervisor is gone as well: only whoever started that can start it again.
     "disconnected": ("await", "restart"),
     # It may be on the other side of a cut network; then it registers again by itself.

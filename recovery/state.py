@@ -4,8 +4,10 @@ from collections import Counter, OrderedDict
 
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
-from recovery.entities import Beat, CutOff, Incident, Loss, ParkedMessage, Task, Worker
+from recovery.detectors import Arrivals, Detector
+from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Task, Worker
 from recovery.queue import WaitingTasks
+from recovery.rules import RuleBook
 from recovery.timers import Timers
 
 
@@ -19,12 +21,19 @@ class State:
         self.policy_recorded = False
         """False until the first `PolicyChanged`: until then the defaults are in force."""
         self.policy_actor = ""
+        self.rules = RuleBook()
+        """The policy and the pace, as far as they concern silence."""
         self.term = 0
         self.leader_id: str | None = None
         self.fencing_token = 0
         self.watched_since = 0.0
-        """When the present leader or policy began, or the leader last doubted its own eyes: no silence counts from
-        further back."""
+        """When the present leader began, or last doubted its own eyes: no silence counts from further back."""
+        self.taken_over: float | None = None
+        """When the present leader was elected, while its election is what silence counts from."""
+        self.distrusted_until = 0.0
+        """When a leader last doubted its own eyes: no successor counts from further back."""
+        self.interrupted_at = 0.0
+        """When a leader was last elected, or last doubted its own eyes."""
         self.watched_beat = 0
         """Sequence of the last heartbeat before the present leader doubted: what time it bears is worth nothing."""
         self.workers: dict[str, Worker] = {}
@@ -32,6 +41,11 @@ class State:
         self.runs: dict[str, dict[str, None]] = {}
         """Ids of the tasks of each run that have no verdict yet."""
         self.beats: dict[str, Beat] = {}
+        self.stragglers: dict[str, tuple[Beat, ...]] = {}
+        """By worker, what has come behind that from older incarnations: the last heartbeat of each, in the order in
+        which they came, which is also that of falling incarnations. Mostly there is none."""
+        self.arrivals: dict[str, Arrivals] = {}
+        """Of the last heartbeats of the newest incarnation heard of, by worker."""
         self.status: SystemStatus = "idle"
         self.incidents: dict[str, Incident] = {}
         """Open incidents by kind."""
@@ -41,6 +55,8 @@ class State:
         """Messages that could not be understood and that the log does not say so of yet."""
         self.seconds_per_task = 0.0
         """Moving average of the run time of attempts; 0.0: none has finished yet."""
+        self.ends: OrderedDict[tuple[str, ...], Ends] = OrderedDict()
+        """How attempts have ended, by kind of work."""
         self.events_sequence = 0
         self.heartbeats_sequence = 0
         self.heartbeats_at: float | None = None
@@ -56,6 +72,10 @@ class State:
         # The indexes
         self.timers = Timers()
         """When each worker next owes something."""
+        self.useless = Timers()
+        """From when on each worker that beats owes an explanation (`recovery.overdue`)."""
+        self.accused: dict[str, None] = {}
+        """Workers on which so much has failed at once that they may be to blame (`recovery.fitness`)."""
         self.heard_last = ""
         """The worker of the last heartbeat: where to look first for one that is not silent."""
         self.waiting = WaitingTasks()
@@ -69,13 +89,20 @@ class State:
         """How many of the workers of each level have each label."""
         self.slots = 0
         """Slots of the workers in `available`."""
+        self.made_up: dict[str, str] = {}
+        """Workers that are missing because of a synthetic failure, with its label."""
         self.workers_live = 0
         self.workers_expected = 0
 
     def last_beat(self, worker: Worker) -> Beat | None:
         """The last heartbeat of the worker's present incarnation."""
-        beat = self._beat(worker)
-        return beat if beat is not None and beat.incarnation == worker.incarnation else None
+        beat = self.beats.get(worker.worker_id)
+        if beat is not None and beat.incarnation > worker.incarnation:
+            later = self.stragglers.get(worker.worker_id, ())
+            beat = next((one for one in later if one.incarnation == worker.incarnation), None)
+        if beat is None or beat.incarnation != worker.incarnation or beat.sequence <= self.loss.through:
+            return None
+        return beat
 
     def presumed_beat(self, worker: Worker) -> Beat | None:
         """What stands in for the forgotten heartbeats of a worker when its silence is judged."""
@@ -90,9 +117,19 @@ class State:
 
     def newer_beat(self, worker: Worker) -> Beat | None:
         """The last heartbeat of an incarnation whose registration has not been read yet: the two streams are read
-        apart. The present incarnation is over, then, and nothing more is heard of it."""
-        beat = self._beat(worker)
-        return beat if beat is not None and beat.incarnation > worker.incarnation else None
+        apart. The present incarnation is over, then, and nothing more is heard of it.
+
+        If it was heard later, or if that heartbeat is from before its registration, there is no such incarnation: a log
+        that has lost its tail uses their numbers again, and heartbeats may have outlived those that sent them.
+        """
+        beat = self.beats.get(worker.worker_id)
+        if beat is None or beat.incarnation <= worker.incarnation or self.last_beat(worker) is not None:
+            return None
+        for one in (beat, *self.stragglers.get(worker.worker_id, ())):
+            heard = one.sequence > self.loss.through and one.time >= worker.registered_at
+            if heard and one.incarnation > worker.incarnation:
+                return one
+        return None
 
     def newest_beat(self, worker: Worker) -> Beat | None:
         """The last heartbeat of the present incarnation, or of one that is not registered yet."""
@@ -103,9 +140,23 @@ class State:
         beat = self.newest_beat(worker)
         return worker.registered_at if beat is None else max(worker.registered_at, beat.time)
 
-    def _beat(self, worker: Worker) -> Beat | None:
-        beat = self.beats.get(worker.worker_id)
-        return beat if beat is not None and beat.sequence > self.loss.through else None
+    def intervals(self, beat: Beat, worker_id: str) -> list[float]:
+        """Seconds between the last heartbeats of the incarnation that sent this one."""
+        arrivals = self.arrivals.get(worker_id)
+        if arrivals is None or arrivals.incarnation != beat.incarnation:
+            return []
+        return arrivals.intervals(self.loss.through, self.interrupted_at)
+
+    def detector(self, worker: Worker, beat: Beat | None) -> Detector:
+        """Who judges the silence behind this heartbeat, or behind the registration: by the rules in force, or with the
+        patience of older ones by which the worker may still live."""
+        newest = self.rules.sequence
+        if worker.incarnation > newest:
+            return worker.detector
+        known = worker.incarnation if beat is None else max(worker.incarnation, beat.rules)
+        if known >= newest:
+            return worker.detector
+        return self.rules.patient_detector(worker.worker_id, worker.labels, known)
 
     def silent_since(self, beat: Beat) -> float:
         """From when on the silence behind a heartbeat counts."""
@@ -113,9 +164,18 @@ class State:
 
     def measured_status(self) -> SystemStatus:
         """What the counts of workers say now, whatever the log said last."""
+        return self._status_with(self.workers_live)
+
+    def status_made_up(self) -> str | None:
+        """The label of synthetic failures without which that would be another; None: they make no difference."""
+        if not self.made_up or self._status_with(self.workers_live + len(self.made_up)) == self.measured_status():
+            return None
+        return next(iter(self.made_up.values()))
+
+    def _status_with(self, live: int) -> SystemStatus:
         if self.workers_expected == 0:
             return "idle"
-        share = self.workers_live / self.workers_expected
+        share = live / self.workers_expected
         if share < self.policy.critical_below:
             return "critical"
         return "degraded" if share < self.policy.degraded_below else "healthy"

@@ -1,6 +1,6 @@
 """When each entity next owes something: an index over the state, kept so that a cycle costs what has changed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
 NEVER = float("inf")
@@ -12,6 +12,7 @@ STALE_MIN = 64
 class Timers:
     """One time for each key, in seconds of cluster time, which goes back now and then: the broker's clock is set.
 
+    A time may be set too early, if it is found out only when it has come (`in_turn`): the true one may cost more.
     Putting a time off is O(1): the heap keeps the old entry and finds out when it surfaces. What it means is only the
     map from key to time; the heap and the ripe are ways to look it up.
     """
@@ -47,8 +48,11 @@ class Timers:
         """The keys whose time has come, by time, then by key."""
         return list(self.in_turn(now))
 
-    def in_turn(self, now: float) -> Iterator[str]:
-        """What `due` lists, one by one: look at as few as needed, and set nothing while looking."""
+    def in_turn(self, now: float, exactly: Callable[[str], float] | None = None) -> Iterator[str]:
+        """What `due` lists, one by one: look at as few as needed, and set nothing while looking.
+
+        `exactly` gives the true time of a key whose time has come; without it, that is the one that was set.
+        """
         if now < self._looked_at:
             for key, later in self._ripe.after(now):
                 self.set(key, later)
@@ -61,6 +65,8 @@ class Timers:
             at = self._at.get(key)
             if at is None:
                 continue
+            if at <= now and exactly is not None:
+                at = self._at[key] = exactly(key)
             if at <= now:
                 self._ripe.put(key, at)
             else:

@@ -14,7 +14,8 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.log import EventLog
 from events.worker import RecordedHeartbeat
-from recovery.core import RULES_VERSION, Decision, decide, evolve, forget_beats, observe
+from recovery.core import RULES_VERSION, Decision, decide, evolve, observe, recall_beats
+from recovery.entities import Worker
 from recovery.lifecycle import LIVE
 from recovery.state import State
 from replay.beat_fold import BeatFold
@@ -58,6 +59,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return f"all equal: {done}"
 
 
+class Heard:
+    """Keeps `replay.beat_fold.Memory`: the part of a state that heartbeats make."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def hear(self, recorded: RecordedHeartbeat) -> None:
+        observe(self._state, recorded)
+
+    def recall(self, other: "Heard") -> None:
+        recall_beats(self._state, other._state)
+
+
 class Verifier:
     """Takes the log in order, from its first event, and compares each batch of decisions from `first` on."""
 
@@ -66,7 +80,7 @@ class Verifier:
         self.decisions = 0
         self.skipped = 0
         self.lost = 0
-        """Of those skipped, the ones that rest on heartbeats that the broker has lost, or whose order is not known."""
+        """Of those skipped, the ones that rest on heartbeats that the broker has lost."""
         self.verifiable_from = 0
         """The sequence behind the last batch skipped."""
         self.difference: Difference | None = None
@@ -74,9 +88,7 @@ class Verifier:
         self._beats = beats
         self._first = first
         self._state = State()
-        self._fold = BeatFold(
-            lambda recorded: observe(self._state, recorded), lambda: forget_beats(self._state, through=0)
-        )
+        self._fold = BeatFold(Heard(self._state), Heard(State()))
         self._unfolded: deque[Recorded] = deque()
         self._batch: list[Recorded] = []
         self._first_beat_at: float | None = None
@@ -154,14 +166,20 @@ class Verifier:
             self._first_beat_at = beat.time
 
     def _expired_beats_matter(self) -> bool:
-        """Whether some live worker's last heartbeat may be among those that have expired."""
+        """Whether some live worker's last heartbeat, or another that its silence is judged by, may be among those that
+        have expired."""
         if self._beats.first - 1 <= self._state.loss.through:
             return False
         since = float("inf") if self._first_beat_at is None else self._first_beat_at
         return any(
-            worker.status in LIVE and worker.registered_at < since and self._state.last_beat(worker) is None
+            worker.status in LIVE and worker.registered_at < since and not self._heard_enough(worker)
             for worker in self._state.workers.values()
         )
+
+    def _heard_enough(self, worker: Worker) -> bool:
+        """Heartbeats before those that are known cannot matter."""
+        arrivals = self._state.arrivals.get(worker.worker_id)
+        return arrivals is not None and arrivals.incarnation >= worker.incarnation and arrivals.full
 
     def _skip(self, batch: list[Recorded]) -> None:
         self.skipped += 1

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from events.envelope import Recorded
 from events.worker import RecordedHeartbeat
-from replay.invariants.world import Worker, World
+from replay.invariants.world import Worker, World, incarnation_of
 
 Blame = Callable[[str, int, str, str], None]
 """Takes an invariant, a sequence, an entity and a sentence."""
@@ -55,18 +55,23 @@ class Case:
         if not truth:
             self.blame(invariant, sentence)
 
+    def labelled(self, *due: str | None) -> None:
+        """The decision must bear one of these labels; None for none."""
+        if self.synthetic not in due:
+            given, wanted = (repr(label) if label else "no label" for label in (self.synthetic, due[0]))
+            self.blame("synthetic-marked", f"it carries {given}, and what it answers {wanted}")
+
     def heard(self, one: Worker) -> Heard:
         if not self.beats_known:
             return Heard(known=False)
-        loss = self.world.loss
-        last = self.world.beats.get(one.worker_id)
-        if last is None or last.heartbeat is None or last.sequence <= loss.through:
-            if one.incarnation < loss.event_sequence:
-                return Heard(known=True, presumed=RecordedHeartbeat(loss.through, loss.at, None))
-            return Heard(known=one.registered_at >= self.beats_since)
-        incarnation = last.heartbeat.incarnation
-        if incarnation == one.incarnation:
-            return Heard(known=True, beat=last)
-        if incarnation > one.incarnation:
-            return Heard(known=True, newer=last)
+        loss, heard = self.world.loss, self.world.heard_of(one.worker_id)
+        for beat in heard:
+            if incarnation_of(beat) == one.incarnation:
+                return Heard(known=True, beat=beat)
+        for beat in heard:
+            # Numbers come again when the log loses its tail: one from before the registration is of an earlier life.
+            if incarnation_of(beat) > one.incarnation and beat.time >= one.registered_at:
+                return Heard(known=True, newer=beat)
+        if one.incarnation < loss.event_sequence:
+            return Heard(known=True, presumed=RecordedHeartbeat(loss.through, loss.at, None))
         return Heard(known=one.registered_at >= self.beats_since)

@@ -14,7 +14,7 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.worker import RecordedHeartbeat
 from replay.beat_fold import BeatFold
-from replay.invariants import fleet, tasks, workers
+from replay.invariants import fleet, silence, tasks, usefulness, workers
 from replay.invariants.case import Case
 from replay.invariants.folding import apply
 from replay.invariants.reproduction import Reproduction
@@ -28,11 +28,14 @@ UNFOLDED_EVENTS_MAX = 50_000
 JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     task.TaskAssigned: tasks.judge_assigned,
     task.TaskRevoked: tasks.judge_revoked,
+    task.TaskHung: usefulness.judge_hung,
     task.TaskRequeued: tasks.judge_requeued,
     task.TaskCompleted: tasks.judge_completed,
     worker.WorkerSuspected: workers.judge_suspected,
     worker.WorkerSuspicionRefuted: workers.judge_refuted,
     worker.WorkerFailed: workers.judge_failed,
+    worker.WorkerStalled: usefulness.judge_stalled,
+    worker.WorkerStallRefuted: usefulness.judge_stall_refuted,
     worker.WorkerPermanentlyFailed: workers.judge_permanent,
     worker.WorkerRecoveryScheduled: workers.judge_scheduled,
     worker.WorkerRecoveryStarted: workers.judge_started,
@@ -42,6 +45,8 @@ JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     worker.WorkerRecoverySuperseded: workers.judge_superseded,
     system.EventParked: fleet.judge_parked,
     system.DetectorDegraded: fleet.judge_doubt,
+    system.WatchContinued: silence.judge_continued,
+    system.PaceChanged: silence.judge_pace,
     system.SystemStatusChanged: fleet.judge_status,
     system.SystemRecoveryStarted: fleet.judge_incident_opened,
     system.SystemRecoveryCompleted: fleet.judge_incident_closed,
@@ -75,7 +80,7 @@ class Checker:
         self._case = Case(self._world, self._blame)
         self._beats_from = beats_from
         self._events_unfolded: deque[Recorded] = deque()
-        self._beats = BeatFold(self._world.hear, self._world.beats.clear)
+        self._beats = BeatFold(self._world, World())
         self._batch: list[Recorded] = []
         self._sequence = 0
         self._decided = 0
@@ -267,7 +272,7 @@ class Checker:
                 self._blame(
                     "attempts-end", last, worker_id, f"attempt {fellow.attempt.number} is {fellow.attempt.status} still"
                 )
-            elif fellow.status in ("failed", "exited", "suspect") and world.policy.auto_recovery:
+            elif fellow.status in ("failed", "exited", "suspect", "stalled") and world.policy.auto_recovery:
                 self._blame("at-rest", last, worker_id, f"it is {fellow.status}, and nothing is done about it")
 
     # Out

@@ -8,6 +8,7 @@ from events.system import (
     SystemStatusChanged,
 )
 from replay.invariants.case import Case
+from replay.invariants.silence import common_silence_min
 from replay.invariants.world import LIVE
 
 
@@ -19,7 +20,7 @@ def judge_parked(case: Case, event: EventParked) -> None:
 def judge_doubt(case: Case, event: DetectorDegraded) -> None:
     """Of all doubts, only that about a common silence is decided; the others are facts."""
     live = [one for one in case.world.workers.values() if one.status in LIVE]
-    threshold = case.world.policy.suspect_after
+    threshold = common_silence_min(case.world)
     if event.reason != "mass_silence" or event.extent_s < threshold or len(live) < 2:
         case.blame(
             "failed-on-evidence",
@@ -36,6 +37,7 @@ def judge_doubt(case: Case, event: DetectorDegraded) -> None:
 def judge_status(case: Case, event: SystemStatusChanged) -> None:
     world = case.world
     measured = world.measured_status()
+    case.labelled(*world.status_labels())
     if event.previous != world.status or event.status == world.status:
         case.blame(
             "status-true", f"{event.previous} turns into {event.status}, and the recorded status is {world.status}"
@@ -54,6 +56,7 @@ def judge_incident_opened(case: Case, event: SystemRecoveryStarted) -> None:
     if open_one is not None:
         case.blame("one-incident", f"{open_one} is open already")
     if event.incident_kind == "mass_worker_loss":
+        case.labelled(*world.status_labels())
         case.require(world.measured_status() == "critical", "one-incident", f"the system is {world.measured_status()}")
         return
     held = world.counts["assigned"] + world.counts["running"]
@@ -66,5 +69,7 @@ def judge_incident_closed(case: Case, event: SystemRecoveryCompleted) -> None:
     open_one = world.incidents.get(event.incident_kind)
     if open_one != event.incident_id:
         case.blame("one-incident", f"it is closed, and {open_one or 'none'} is open")
+    else:
+        case.labelled(world.incident_labels[event.incident_kind])
     if event.incident_kind == "mass_worker_loss" and world.measured_status() == "critical":
         case.blame("one-incident", "it is closed, and the system is critical still")

@@ -10,17 +10,18 @@ from events import system, task, worker
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
-from replay.invariants.world import LIVE, Attempt, Loss, Task, Worker, World, release
+from replay.invariants import silence, usefulness
+from replay.invariants.world import LIVE, Attempt, Loss, Task, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
     worker.WorkerSuspected: frozenset({"alive"}),
     worker.WorkerSuspicionRefuted: frozenset({"suspect"}),
-    worker.WorkerDraining: frozenset({"alive", "suspect"}),
-    worker.WorkerStopped: frozenset({"alive", "suspect", "draining", "exited", "failed", "permanent"}),
-    worker.WorkerExited: frozenset({"alive", "suspect", "draining", "permanent"}),
+    worker.WorkerDraining: frozenset({"alive", "suspect", "stalled"}),
+    worker.WorkerStopped: LIVE | {"exited", "failed", "permanent"},
+    worker.WorkerExited: LIVE | {"permanent"},
     worker.WorkerVanished: LIVE,
     worker.WorkerDisconnected: frozenset({"alive"}),
-    worker.WorkerFailed: frozenset({"alive", "suspect", "draining", "exited"}),
+    worker.WorkerFailed: LIVE | {"exited"},
     worker.WorkerPermanentlyFailed: frozenset({"failed"}),
     worker.WorkerReadmitted: frozenset({"permanent"}),
 }
@@ -35,7 +36,7 @@ _ENDS: dict[str, tuple[type[Event], ...]] = {
 
 
 def apply(world: World, recorded: Recorded) -> None:
-    world.sequence = recorded.sequence
+    world.sequence, world.time, world.synthetic = recorded.sequence, recorded.time, recorded.synthetic
     envelope = recorded.envelope
     if envelope is None:
         world.parked.add(recorded.sequence)
@@ -65,10 +66,9 @@ def _assigned(world: World, _: Recorded, event: task.TaskAssigned) -> None:
         return
     world.move(one, "assigned")
     one.attempt, one.worker_id, one.incarnation = event.attempt, event.worker_id, event.incarnation
-    one.revoked = one.began = False
+    one.revoked = one.began = one.hung = one.unknown = False
     if not world.is_orphaned(one):
-        holder.held += 1
-        one.epoch = holder.epoch
+        world.take_up(one, holder)
 
 
 def _spoken(
@@ -87,7 +87,7 @@ def _started(world: World, _: Recorded, event: task.TaskStarted) -> None:
     one = _spoken(world, event, "assigned")
     if one is not None:
         world.move(one, "running")
-        one.began = True
+        world.begin(one, world.workers[event.worker_id])
 
 
 def _finished(world: World, recorded: Recorded, event: task.TaskAttemptFinished) -> None:
@@ -96,6 +96,7 @@ def _finished(world: World, recorded: Recorded, event: task.TaskAttemptFinished)
         world.let_go(one)
         world.move(one, "finished")
         one.result, one.result_sequence = event, recorded.sequence
+        usefulness.note_end(world, event)
 
 
 def _returned(world: World, _: Recorded, event: task.TaskReturned) -> None:
@@ -103,6 +104,7 @@ def _returned(world: World, _: Recorded, event: task.TaskReturned) -> None:
     if one is not None:
         world.let_go(one)
         world.move(one, "returned")
+        usefulness.note_return(world, one, event)
 
 
 def _requeued(world: World, _: Recorded, event: task.TaskRequeued) -> None:
@@ -123,10 +125,10 @@ def _completed(world: World, _: Recorded, event: task.TaskCompleted) -> None:
         world.move(one, "final")
 
 
-def _revoked(world: World, _: Recorded, event: task.TaskRevoked) -> None:
+def _revoked(world: World, recorded: Recorded, event: task.TaskRevoked) -> None:
     one = world.tasks.get(event.task_id)
     if one is not None and event.attempt == one.attempt and one.status in ("assigned", "running"):
-        one.revoked = True
+        one.revoked, one.revoked_at = True, one.revoked_at if one.revoked else recorded.time
 
 
 def _cancelled(world: World, _: Recorded, event: task.TaskCancelRequested) -> None:
@@ -147,9 +149,10 @@ def _registered(world: World, recorded: Recorded, event: worker.WorkerRegistered
             one.attempt.status = "started"
         one.attempt.answered = False
     world.turn(one, "permanent" if one.status == "permanent" else "alive")
-    release(one)
+    world.release(one)
     one.incarnation = recorded.sequence
     one.disconnected_sequence = 0
+    one.stall = None
     one.slots, one.labels, one.registered_at = event.slots, event.labels, recorded.time
 
 
@@ -172,6 +175,7 @@ def _refuted(world: World, _: Recorded, event: worker.WorkerSuspicionRefuted) ->
     one = _meant(world, worker.WorkerSuspicionRefuted, event.worker_id, event.incarnation)
     if one is not None:
         world.turn(one, "alive")
+        one.moved_at = world.time
 
 
 def _draining(world: World, _: Recorded, event: worker.WorkerDraining) -> None:
@@ -225,8 +229,9 @@ def _failed(world: World, recorded: Recorded, event: worker.WorkerFailed) -> Non
     if one is None:
         return
     if one.recovered_at and recorded.time - one.recovered_at >= world.policy.attempts_reset_after:
-        one.failures, one.ends = [], []
+        one.failures, one.ends, one.fast_stalls = [], [], 0
     one.recovered_at = 0.0
+    usefulness.note_failure(one, event, recorded.time)
     if one.attempt is not None and one.attempt.status != "scheduled":
         one.attempt.spoiled = True
     world.turn(one, "failed")
@@ -243,7 +248,7 @@ def _permanently_failed(world: World, _: Recorded, event: worker.WorkerPermanent
 def _readmitted(world: World, _: Recorded, event: worker.WorkerReadmitted) -> None:
     one = _meant(world, worker.WorkerReadmitted, event.worker_id, None)
     if one is not None:
-        one.failures, one.ends = [], []
+        one.failures, one.ends, one.fast_stalls, one.fast_row = [], [], 0, False
         world.turn(one, "alive" if one.incarnation > one.failed_incarnation else "failed")
 
 
@@ -304,19 +309,11 @@ def _attempt_ended(
 # The system
 
 
-def _watched_anew(world: World, recorded: Recorded, event: system.LeaderElected | system.PolicyChanged) -> None:
-    # Nobody watched, or workers beat by other rules: silence counts from here on.
-    world.watched_since = recorded.time
-    if isinstance(event, system.PolicyChanged):
-        world.policy = event.policy
-    else:
-        world.watched_beat = 0
-
-
 def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -> None:
     """Everybody is as good as heard now; nothing that is over lies ahead; who is being brought back has time left."""
     now, policy = recorded.time, world.policy
-    world.watched_since = now
+    world.watched_since = world.doubted_at = now
+    world.taken_over = None
     world.watched_beat = max(world.watched_beat, event.heartbeats_sequence)
     if event.reason == "heartbeats_lost":
         # Their sequences have begun again.
@@ -346,7 +343,9 @@ def _status_changed(world: World, _: Recorded, event: system.SystemStatusChanged
 
 
 def _incident_opened(world: World, _: Recorded, event: system.SystemRecoveryStarted) -> None:
-    world.incidents.setdefault(event.incident_kind, event.incident_id)
+    if event.incident_kind not in world.incidents:
+        world.incidents[event.incident_kind] = event.incident_id
+        world.incident_labels[event.incident_kind] = world.synthetic
 
 
 def _incident_closed(world: World, _: Recorded, event: system.SystemRecoveryCompleted) -> None:
@@ -386,12 +385,12 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     worker.WorkerRecoverySucceeded: _attempt_ended,
     worker.WorkerRecoveryFailed: _attempt_ended,
     worker.WorkerRecoverySuperseded: _attempt_ended,
-    system.LeaderElected: _watched_anew,
-    system.PolicyChanged: _watched_anew,
     system.DetectorDegraded: _doubted,
     system.RunCancelRequested: _run_cancelled,
     system.SystemStatusChanged: _status_changed,
     system.SystemRecoveryStarted: _incident_opened,
     system.SystemRecoveryCompleted: _incident_closed,
     system.EventParked: _parked,
+    **silence.FOLDS,
+    **usefulness.FOLDS,
 }

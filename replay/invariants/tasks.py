@@ -2,6 +2,8 @@
 
 from events.task import Outcome, TaskAssigned, TaskCompleted, TaskRequeued, TaskRevoked, Verdict
 from replay.invariants.case import Case
+from replay.invariants.silence import common_silence_min
+from replay.invariants.usefulness import judge_taken_back
 from replay.invariants.world import Task
 
 VERDICTS: dict[Outcome, Verdict] = {
@@ -20,12 +22,13 @@ VERDICTS: dict[Outcome, Verdict] = {
 
 GOOD = frozenset({"passed", "xfailed", "xpassed", "skipped"})
 PAID_BY_NOBODY = frozenset({"worker_draining"})
-PAID_BY_INFRASTRUCTURE = frozenset({"worker_failed", "fenced", "lost"})
+PAID_BY_INFRASTRUCTURE = frozenset({"worker_failed", "fenced", "lost", "worker_unfit"})
 OUTCOMES_OF = {
     "fenced": frozenset({"fenced"}),
     "worker_draining": frozenset({"cancelled"}),
     "verdict_retry": frozenset({"failed", "error", "timed_out"}),
     "crash_retry": frozenset({"crashed"}),
+    "worker_unfit": frozenset({"failed", "error", "crashed"}),
 }
 """What an attempt must have reported to be put back for each reason."""
 
@@ -71,7 +74,7 @@ def _judge_recipient(case: Case, event: TaskAssigned, one: Task) -> None:
     heard = case.heard(to)
     if heard.known:
         last = to.registered_at if heard.beat is None else heard.beat.time
-        if last < case.now - policy.suspect_after:
+        if last < case.now - common_silence_min(case.world):
             case.blame("assigned-to-alive", f"{to.worker_id} has been silent for {case.now - last:.1f} s")
     submitted = one.submitted
     for name, value in submitted.requires.items():
@@ -92,7 +95,7 @@ def judge_revoked(case: Case, event: TaskRevoked) -> None:
     if one is None:
         return
     if not case.world.is_cancelled(one):
-        case.blame("cancel-honoured", "it is taken back from its worker, and nobody has cancelled it")
+        judge_taken_back(case, one)
     if one.revoked:
         case.blame("decided-once", f"attempt {one.attempt} has been revoked before")
     if one.status not in ("assigned", "running") or _other_attempt(one, event):
@@ -123,15 +126,26 @@ def _judge_reason(case: Case, event: TaskRequeued, one: Task) -> None:
             )
         elif not case.world.policy.auto_recovery:
             case.blame("operator-obeyed", "automatic recovery is off, and a task is put back")
+        _judge_label(case, one)
         return
     if event.reason == "worker_failed":
         case.blame("requeued-once", "its worker had spoken: the attempt did not end by the worker's failure")
         return
     said = one.result
     if said is None:
-        case.require(event.reason == "worker_draining", "requeued-once", f"it was handed back, not {event.reason}")
+        reason = "lost" if one.unknown else "worker_unfit" if one.revoked else "worker_draining"
+        case.require(event.reason == reason, "requeued-once", f"it was handed back ({reason}), not {event.reason}")
+    elif one.hung and said.outcome == "cancelled" and event.reason == "verdict_retry":
+        return
     elif said.outcome not in OUTCOMES_OF.get(event.reason, frozenset()):
         case.blame("requeued-once", f"it is put back as {event.reason}, and its attempt ended as {said.outcome}")
+
+
+def _judge_label(case: Case, one: Task) -> None:
+    """It has lost its worker, and nobody has cancelled it."""
+    holder = case.world.workers.get(one.worker_id or "")
+    if holder is not None and one.epoch >= 0:
+        case.labelled(holder.ends_made_up.get(one.epoch))
 
 
 def _judge_budget(case: Case, event: TaskRequeued, one: Task) -> None:
@@ -139,7 +153,8 @@ def _judge_budget(case: Case, event: TaskRequeued, one: Task) -> None:
     if event.budget == "infrastructure":
         allowed = _own(submitted.infrastructure_retries, policy.infrastructure_retries)
         used = one.infrastructure_used
-        case.require(one.began, "budgets", "it pays for the end of a worker before it had started")
+        unstartable = one.result is not None and one.result.unstartable
+        case.require(one.began or unstartable, "budgets", "it pays for the end of a worker before it had started")
         case.require(event.reason in PAID_BY_INFRASTRUCTURE, "budgets", f"infrastructure pays for {event.reason}")
     elif event.budget == "verdict":
         allowed = _own(submitted.verdict_retries, policy.verdict_retries)
@@ -189,7 +204,10 @@ def _judge_result(case: Case, event: TaskCompleted, one: Task) -> None:
         return
     if event.verdict == "quarantined":
         return
-    if event.verdict != VERDICTS[said.outcome] and not (event.verdict == "cancelled" and said.outcome == "fenced"):
+    stopped = (event.verdict == "cancelled" and said.outcome == "fenced") or (
+        event.verdict == "timed_out" and said.outcome == "cancelled" and one.hung
+    )
+    if event.verdict != VERDICTS[said.outcome] and not stopped:
         case.blame("current-result", f"its verdict is {event.verdict}, and its attempt ended as {said.outcome}")
     if case.world.is_cancelled(one) or said.outcome in GOOD or said.outcome == "cancelled":
         return
@@ -213,6 +231,7 @@ def _judge_without_result(case: Case, event: TaskCompleted, one: Task) -> None:
             case.blame("budgets", "it is blamed for the end of its worker, and had not started")
         elif not case.world.policy.auto_recovery:
             case.blame("operator-obeyed", "automatic recovery is off, and a task is given up with its worker")
+        _judge_label(case, one)
         _judge_exhausted(case, one)
     elif event.verdict not in ("cancelled", "quarantined"):
         case.blame("current-result", f"its verdict is {event.verdict}, and no attempt has reported that")

@@ -32,7 +32,7 @@ INVARIANTS: dict[str, Invariant] = {
     ),
     "assigned-to-alive": Invariant(
         "Work goes only to the present incarnation of a worker that is alive, was heard lately, and is not under "
-        "suspicion, repair or an order to end.",
+        "suspicion, repair or an order to end, nor stalled.",
         _DEFECT,
     ),
     "one-live-attempt": Invariant(
@@ -49,7 +49,9 @@ INVARIANTS: dict[str, Invariant] = {
     ),
     "requeued-once": Invariant("An attempt that ended without a verdict is put back once, for a true reason.", _DEFECT),
     "cancel-honoured": Invariant(
-        "What was cancelled is not started again; nothing is stopped or cancelled that nobody cancelled.", _DEFECT
+        "What was cancelled is not started again; nothing is cancelled that nobody cancelled, nor stopped unless it "
+        "hangs or has not been begun in time.",
+        _DEFECT,
     ),
     "budgets": Invariant(
         "No budget is overdrawn, none is called empty before it is; only attempts that had started pay, and the end "
@@ -58,8 +60,15 @@ INVARIANTS: dict[str, Invariant] = {
     ),
     "failed-on-evidence": Invariant(
         "A worker is suspected, refuted and failed on evidence that the streams hold: its supervisor's or a witness's "
-        "report, a lost connection, a silence longer than the threshold, a probe not answered. Judgement is put off by "
-        "decision only when all live workers are silent.",
+        "report, a lost connection, a silence longer than any rules allow that it may live by, a probe not answered. "
+        "Judgement is put off by decision only when all live workers are silent, and silence from before an election "
+        "counts only if a witness was heard on both sides of it.",
+        _DEFECT,
+    ),
+    "useless-on-evidence": Invariant(
+        "Work is taken back, a task called hung and a worker stalled only after their deadlines, and only while the "
+        "worker's own heartbeats say that it had nothing left to report; nobody is restarted for failing everything "
+        "unless others have passed such work.",
         _DEFECT,
     ),
     "attempts-end": Invariant(
@@ -74,9 +83,12 @@ INVARIANTS: dict[str, Invariant] = {
         _DEFECT,
     ),
     "one-incident": Invariant("An incident of a kind is opened once, and closed by its own id.", _DEFECT),
-    "status-true": Invariant("The recorded status is what the numbers of workers give under the policy.", _DEFECT),
+    "status-true": Invariant(
+        "The recorded status and pace are what the numbers of workers give under the policy.", _DEFECT
+    ),
     "synthetic-marked": Invariant(
-        "What is done about a worker carries the label of its failure if that was made up, and none otherwise.",
+        "What is done about a worker, about tasks that it has lost, and about the system because of that carries the "
+        "label of its failure if that was made up, and none otherwise.",
         _DEFECT,
     ),
     "at-rest": Invariant(

@@ -15,10 +15,8 @@ from events.worker import (
     WorkerSuspicionRefuted,
 )
 from replay.invariants.case import Case
+from replay.invariants.silence import ROUNDING_S, patience
 from replay.invariants.world import LIVE, Attempt, Worker
-
-ROUNDING_S = 2e-6
-"""Times travel as whole microseconds."""
 
 
 def _worker(case: Case, worker_id: str) -> Worker | None:
@@ -39,17 +37,18 @@ def judge_suspected(case: Case, event: WorkerSuspected) -> None:
     if one.status != "alive" or event.incarnation != one.incarnation:
         case.blame("failed-on-evidence", f"incarnation {event.incarnation} is suspected, and {_standing(one)}")
         return
-    threshold = case.world.policy.suspect_after
+    case.labelled(one.made_up)
     evidence = event.evidence
     if evidence.event_sequence:
         _judge_cut_off(case, one, evidence.event_sequence)
         return
+    heard = case.heard(one)
+    threshold = patience(case, one, heard).suspect_after
     case.require(
         evidence.silence_s is not None and evidence.silence_s >= threshold,
         "failed-on-evidence",
         f"it is suspected after {evidence.silence_s} s: {threshold:g} are needed",
     )
-    heard = case.heard(one)
     if heard.known:
         last = heard.last
         if last is None or last.sequence != evidence.heartbeat_sequence:
@@ -84,9 +83,10 @@ def judge_failed(case: Case, event: WorkerFailed) -> None:
     one = _worker(case, event.worker_id)
     if one is None:
         return
+    case.labelled(one.made_up)
     if event.incarnation != one.incarnation or (one.status not in LIVE and one.status != "exited"):
         case.blame("failed-on-evidence", f"incarnation {event.incarnation} is failed, and {_standing(one)}")
-    elif event.reason in ("worker_exit", "worker_hung", "disconnected"):
+    elif event.reason in ("worker_exit", "worker_hung", "stalled", "disconnected"):
         reported = one.exit_sequence if one.status == "exited" else 0
         given = 0 if event.evidence is None else event.evidence.event_sequence
         case.require(
@@ -108,17 +108,17 @@ def _judge_first_heartbeat(case: Case, one: Worker) -> None:
     heard = case.heard(one)
     if heard.last is not None or heard.newer is not None:
         case.blame("failed-on-evidence", "it is failed for want of a first heartbeat, and it was heard")
-    _judge_silence(case, one.registered_at, case.world.policy.first_heartbeat_timeout)
+    _judge_silence(case, one.registered_at, patience(case, one, heard).first_heartbeat_timeout)
 
 
 def _judge_failed_silence(case: Case, event: WorkerFailed, one: Worker) -> None:
     evidence = event.evidence
-    threshold = case.world.policy.failed_after
+    heard = case.heard(one)
+    threshold = patience(case, one, heard).failed_after
     if evidence is None or evidence.silence_s is None or evidence.silence_s < threshold:
         silence = None if evidence is None else evidence.silence_s
         case.blame("failed-on-evidence", f"it is failed after {silence} s of silence: {threshold:g} are needed")
         return
-    heard = case.heard(one)
     if not heard.known:
         return
     last = heard.newer or heard.last
@@ -266,7 +266,7 @@ def judge_superseded(case: Case, event: WorkerRecoverySuperseded) -> None:
     one = _worker(case, event.worker_id)
     if one is None:
         return
-    _judge_label(case, one)
+    case.labelled(one.synthetic)
     attempt = _stage(case, one, event.attempt, "scheduled", "started", "probed")
     if attempt is None or not case.world.policy.auto_recovery or one.status in ("stopped", "permanent"):
         return
@@ -279,18 +279,12 @@ def _repaired(case: Case, worker_id: str) -> Worker | None:
     one = _worker(case, worker_id)
     if one is not None:
         _judge_switch(case)
-        _judge_label(case, one)
+        case.labelled(one.synthetic)
     return one
 
 
 def _judge_switch(case: Case) -> None:
     case.require(case.world.policy.auto_recovery, "operator-obeyed", "automatic recovery is off")
-
-
-def _judge_label(case: Case, one: Worker) -> None:
-    if case.synthetic != one.synthetic:
-        given, due = (repr(label) if label else "no label" for label in (case.synthetic, one.synthetic))
-        case.blame("synthetic-marked", f"it carries {given}, and what it answers {due}")
 
 
 def _stage(case: Case, one: Worker, number: int, *stages: str) -> Attempt | None:

@@ -10,11 +10,12 @@ from events import task
 from events.policy import Policy
 from events.worker import RecordedHeartbeat
 
-LIVE = frozenset({"alive", "suspect", "draining"})
+LIVE = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts."""
 
-EXPECTED = frozenset({"alive", "suspect", "exited", "failed"})
+EXPECTED = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
 PRESENT = frozenset({"alive", "suspect"})
+MISSING = frozenset({"exited", "failed"})
 
 STATUSES = ("queued", "assigned", "running", "finished", "returned", "final")
 
@@ -33,6 +34,14 @@ class Attempt:
     """It cannot succeed any more: its new agent died, or failed again."""
 
 
+class Stall(NamedTuple):
+    """A worker was found to be of no use."""
+
+    cause: str
+    restart: bool
+    since: float
+
+
 @dataclass(slots=True)
 class Worker:
     worker_id: str
@@ -43,6 +52,10 @@ class Worker:
     registered_at: float = 0.0
     held: int = 0
     """Tasks assigned to or running on the present incarnation."""
+    begun: int = 0
+    """Those of them that have started."""
+    moved_at: float = 0.0
+    """When it last began, ended or handed back one, or came to have one to begin."""
     epoch: int = 0
     """Grows when what it held is nobody's any more."""
     exit_sequence: int = 0
@@ -52,12 +65,26 @@ class Worker:
     disconnected_beat: int = 0
     failed_incarnation: int = 0
     synthetic: str | None = None
+    """Label of the failure that it is being brought back from, if that was made up."""
+    made_up: str | None = None
+    """Label of what began its present incarnation, or ended it, if that was made up."""
+    ends_made_up: dict[int, str] = field(default_factory=dict)
+    """Labels of what ended its epochs, of those that were made up."""
     attempt: Attempt | None = None
     failures: list[float] = field(default_factory=list)
     """When attempts failed, within the window."""
     ends: list[float] = field(default_factory=list)
     """When attempts failed or succeeded, within the window."""
     recovered_at: float = 0.0
+    stall: Stall | None = None
+    """While it is stalled, and when it failed."""
+    idled: set[str] = field(default_factory=set)
+    """Tasks that it has handed back on order and had not begun."""
+    row: set[str] = field(default_factory=set)
+    """Tasks that have failed there since it has last passed one."""
+    fast_row: bool = False
+    """It was restarted because everything failed there, and has passed nothing since."""
+    fast_stalls: int = 0
     decided: int = 0
     """The last batch that decided something about it."""
     batch: int = 0
@@ -84,7 +111,13 @@ class Task:
     result: task.TaskAttemptFinished | None = None
     result_sequence: int = 0
     cancelled: bool = False
+    since: float = 0.0
+    """When the present attempt began."""
     revoked: bool = False
+    revoked_at: float = 0.0
+    hung: bool = False
+    unknown: bool = False
+    """It was handed back by a worker that knew nothing of it."""
     batch: int = 0
     """The last batch that decided something about it."""
 
@@ -98,14 +131,30 @@ class Loss(NamedTuple):
     at: float = 0.0
 
 
+class Rules(NamedTuple):
+    """What workers live by that have heard of the event at `sequence`; 0: the defaults."""
+
+    sequence: int
+    policy: Policy
+    stretch: float
+
+
 class World:
     """Behind the event at `sequence`."""
 
     def __init__(self) -> None:
         self.sequence = 0
+        self.time = 0.0
+        self.synthetic: str | None = None
+        """Label of that event."""
         self.policy = Policy()
+        self.rules = [Rules(0, self.policy, 1.0)]
+        """All that there ever were, oldest first."""
         self.watched_since = 0.0
-        """When a leader, its policy or its trust in its own eyes began: no silence counts from further back."""
+        """When a leader or its trust in its own eyes began: no silence counts from further back."""
+        self.taken_over: float | None = None
+        """When the leader was elected, if that is what silence counts from."""
+        self.doubted_at = 0.0
         self.watched_beat = 0
         """Heartbeats up to this sequence bear times of a clock that was not to be trusted."""
         self.tasks: dict[str, Task] = {}
@@ -113,6 +162,8 @@ class World:
         self.loss = Loss()
         self.beats: dict[str, RecordedHeartbeat] = {}
         """The last one of the newest incarnation heard of, by worker."""
+        self.stragglers: dict[str, list[RecordedHeartbeat]] = {}
+        """What has come behind that from older incarnations, the last one of each."""
         self.cancelled_runs: dict[str, int] = {}
         """By run, the sequence of its last cancellation."""
         self.counts = dict.fromkeys(STATUSES, 0)
@@ -122,6 +173,7 @@ class World:
         self.status = "idle"
         self.incidents: dict[str, str] = {}
         """Ids of open incidents, by kind."""
+        self.incident_labels: dict[str, str | None] = {}
         self.parked: set[int] = set()
         """Sequences of messages that could not be understood and that the log does not say so of."""
 
@@ -130,8 +182,25 @@ class World:
         if heartbeat is None:
             return
         known = self.beats.get(heartbeat.worker_id)
-        if known is None or known.heartbeat is None or heartbeat.incarnation >= known.heartbeat.incarnation:
+        if known is None or incarnation_of(known) <= heartbeat.incarnation:
             self.beats[heartbeat.worker_id] = recorded
+            self.stragglers.pop(heartbeat.worker_id, None)
+            return
+        stragglers = self.stragglers.setdefault(heartbeat.worker_id, [])
+        while stragglers and incarnation_of(stragglers[-1]) <= heartbeat.incarnation:
+            stragglers.pop()
+        stragglers.append(recorded)
+
+    def heard_of(self, worker_id: str) -> list[RecordedHeartbeat]:
+        """The last heartbeats of its incarnations, each but the first from an older one than the one before it; none
+        that is forgotten."""
+        last = self.beats.get(worker_id)
+        heard = [] if last is None else [last, *self.stragglers.get(worker_id, ())]
+        return [one for one in heard if one.sequence > self.loss.through]
+
+    def recall(self, other: "World") -> None:
+        self.beats = dict(other.beats)
+        self.stragglers = {worker_id: list(stragglers) for worker_id, stragglers in other.stragglers.items()}
 
     def is_cancelled(self, one: Task) -> bool:
         return one.cancelled or self.cancelled_runs.get(one.submitted.run_id, 0) > one.submitted_at
@@ -144,9 +213,24 @@ class World:
         return holder is None or holder.status not in LIVE or holder.incarnation != one.incarnation
 
     def measured_status(self) -> str:
+        return self._status_with(self.live)
+
+    def status_labels(self) -> set[str | None]:
+        """Of which labels a change of status, or an incident, should bear one: those of made-up failures without which
+        the status would be another. None alone: they make no difference."""
+        missing = (
+            one.made_up if one.status == "exited" else one.synthetic
+            for one in self.workers.values()
+            if one.status in MISSING
+        )
+        labels = [label for label in missing if label is not None]
+        without = self._status_with(self.live + len(labels))
+        return {None} if without == self.measured_status() else set(labels)
+
+    def _status_with(self, live: int) -> str:
         if self.expected == 0:
             return "idle"
-        share = self.live / self.expected
+        share = live / self.expected
         if share < self.policy.critical_below:
             return "critical"
         return "degraded" if share < self.policy.degraded_below else "healthy"
@@ -160,16 +244,40 @@ class World:
         self.live += (status in PRESENT) - (one.status in PRESENT)
         self.expected += (status in EXPECTED) - (one.status in EXPECTED)
         if one.status in LIVE and status not in LIVE:
-            release(one)
+            self.release(one)
         one.status = status
+
+    def release(self, one: Worker) -> None:
+        """The incarnation is over: what it held is nobody's."""
+        one.made_up = self.synthetic
+        if self.synthetic is not None:
+            one.ends_made_up[one.epoch] = self.synthetic
+        one.held = one.begun = 0
+        one.moved_at = self.time
+        one.epoch += 1
+        one.idled.clear()
+        one.row.clear()
+
+    def take_up(self, one: Task, holder: Worker) -> None:
+        if holder.held == holder.begun:
+            holder.moved_at = self.time
+        holder.held += 1
+        one.epoch = holder.epoch
+
+    def begin(self, one: Task, holder: Worker) -> None:
+        one.began, one.since = True, self.time
+        holder.begun += 1
+        holder.moved_at = self.time
+        holder.idled.clear()
 
     def let_go(self, one: Task) -> None:
         holder = self.workers.get(one.worker_id or "")
         if holder is not None and one.epoch == holder.epoch:
             holder.held -= 1
+            holder.begun -= one.began
+            holder.moved_at = self.time
         one.epoch = -1
 
 
-def release(one: Worker) -> None:
-    one.held = 0
-    one.epoch += 1
+def incarnation_of(recorded: RecordedHeartbeat) -> int:
+    return 0 if recorded.heartbeat is None else recorded.heartbeat.incarnation

@@ -15,6 +15,7 @@ from events.system import (
     InvariantViolated,
     LeaderElected,
     LogDamaged,
+    PaceChanged,
     PolicyChanged,
     ProjectionRebuilt,
     RunCancelRequested,
@@ -22,12 +23,14 @@ from events.system import (
     SystemRecoveryCompleted,
     SystemRecoveryStarted,
     SystemStatusChanged,
+    WatchContinued,
 )
 from events.task import (
     TaskAssigned,
     TaskAttemptFinished,
     TaskCancelRequested,
     TaskCompleted,
+    TaskHung,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
@@ -37,6 +40,7 @@ from events.task import (
 from events.work import CommandWork, PytestWork, Suite
 from events.worker import (
     Evidence,
+    WorkerClaimed,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -51,6 +55,8 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
@@ -77,15 +83,27 @@ EXAMPLES: tuple[Event, ...] = (
         machine="m1",
         lifeline="l1",
     ),
+    WorkerClaimed(**WORKER, host="farm-2", pid=18, machine="m2", lifeline="l2"),
     WorkerDraining(**WORKER, reason="SIGTERM"),
     WorkerStopped(**WORKER, reason="drained"),
-    WorkerExited(**WORKER, exit_code=1, signal=9, hung=True, unanswered_s=2.5, detail="out of memory"),
+    WorkerExited(**WORKER, exit_code=1, signal=9, hung=True, stalled=True, unanswered_s=2.5, detail="out of memory"),
     WorkerDisconnected(
         **WORKER, reason="Client Closed", closed_at=MOMENT, probe="nobody answers", heartbeat_sequence=9
     ),
     WorkerVanished(**WORKER, machine="m1", lifeline="l1", reason="Client Closed", closed_at=MOMENT),
     WorkerSuspected(**WORKER, evidence=EVIDENCE),
     WorkerSuspicionRefuted(**WORKER, evidence=EVIDENCE),
+    WorkerStalled(
+        **WORKER,
+        cause="failing_fast",
+        restart=False,
+        tasks=("t1", "t2"),
+        waited_s=5.5,
+        threshold_s=1.0,
+        heartbeat_sequence=9,
+        passed_elsewhere=5,
+    ),
+    WorkerStallRefuted(**WORKER, reason="it has begun a task"),
     WorkerFailed(**WORKER, reason="silence", evidence=EVIDENCE, message="no heartbeat for 15.0 s"),
     WorkerPermanentlyFailed(worker_id="w1", attempts=5, message="5 attempts failed"),
     WorkerReadmitted(worker_id="w1", actor="alice", reason="new disk"),
@@ -108,6 +126,7 @@ EXAMPLES: tuple[Event, ...] = (
     ),
     TaskAssigned(**TASK, work=COMMAND, priority=7, timeout_s=60.0),
     TaskRevoked(**TASK, reason="cancelled"),
+    TaskHung(**TASK, started_sequence=8, ran_s=65.5, limit_s=65.0, heartbeat_sequence=9),
     TaskStarted(**TASK),
     TaskAttemptFinished(
         **TASK,
@@ -118,8 +137,9 @@ EXAMPLES: tuple[Event, ...] = (
         message="Segmentation fault",
         output="caf\u00e9 \u001b[31m\u0000",
         reason="signal",
+        unstartable=True,
     ),
-    TaskReturned(**TASK),
+    TaskReturned(**TASK, unknown=True),
     TaskRequeued(task_id="t1", attempt=2, worker_id="w1", reason="worker_failed", budget="infrastructure"),
     TaskCompleted(
         task_id="t1",
@@ -162,6 +182,8 @@ EXAMPLES: tuple[Event, ...] = (
     ProjectionRebuilt(path="history.duckdb", reason="it was gone", through=99, started_at=MOMENT),
     InvariantViolated(invariant="conservation", sequence=98, detail="5 tasks were submitted, 4 are somewhere"),
     DetectorDegraded(reason="clock_step", extent_s=-15.75, heartbeats_sequence=7, coordinator_id="c1"),
+    WatchContinued(since=MOMENT, witness="w1", heartbeat_sequence=7),
+    PaceChanged(stretch=1.25, heartbeat_interval_s=2.5, workers_live=4000),
 )
 
 PROVENANCE = Provenance(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from events.clock import EPOCH, ClusterClock, quantised, seconds, utc
 from events.identity import as_id, is_id, new_id
 from events.memory import MemoryLog
-from events.policy import Policy, policy_hash
+from events.policy import Override, Policy, policy_hash
 from events.subjects import matches
 from events.synthetic import SyntheticEvents
 from events.task import TaskStarted
@@ -185,6 +185,20 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"self_fence_after": 15.0}, "suspect_after 6 s < self_fence_after 15 s < failed_after 15 s does not hold"),
     ({"self_fence_after": 5.0}, "a silent worker must stop its own tasks before they are given away"),
     ({"first_heartbeat_timeout": 1.0}, "first_heartbeat_timeout 1 s is shorter than heartbeat_interval 2 s"),
+    ({"phi_suspect": 13.0}, "phi_suspect 13 is above phi_failed 12: a worker is suspected before it is failed"),
+    ({"overrides": (Override(worker="a*"),)}, "overrides: table 1 changes nothing; it takes suspect_after, self_fence"),
+    (
+        {"overrides": (Override(failed_after=16.0), Override(suspect_after=5.0))},
+        "overrides: with table 2, heartbeat_interval 2 s is too long for suspect_after 5 s",
+    ),
+    (
+        {"overrides": (Override(labels={"site": "far"}, failed_after=12.0),)},
+        "overrides: with table 1, suspect_after 6 s < self_fence_after 12 s < failed_after 12 s does not hold",
+    ),
+    (
+        {"overrides": (Override(first_heartbeat_timeout=1.0),)},
+        "overrides: with table 1, first_heartbeat_timeout 1 s is shorter than heartbeat_interval 2 s",
+    ),
     ({"critical_below": 0.9}, "critical_below 0.9 is above degraded_below 0.8"),
     ({"recovery_backoff": 61.0}, "recovery_backoff 61 s is longer than its cap, recovery_interval 60 s"),
 ]
@@ -199,6 +213,12 @@ LIMITS: list[dict[str, Any]] = [
     {"tasks_ahead_max": 101},
     {"unheard_of": 1},
     {"auto_recovery": "yes"},
+    {"detector": "astrology"},
+    {"heartbeat_rate_max": 0},
+    {"phi_patience_max": 0.5},
+    {"overrides": [{"worker": "a b", "failed_after": 20.0}]},
+    {"overrides": [{"watchdog_after": 1.0}]},
+    {"overrides": [{"failed_after": 20.0}] * 101},
 ]
 
 
@@ -225,12 +245,17 @@ def test_beats_that_just_fit() -> None:
     assert policy.heartbeat_interval * 3 > policy.suspect_after, "in floating point"
 
 
+OTHERS = {"detector": "deadline", "overrides": (Override(failed_after=20.0),)}
+
+
 def test_the_hash_knows_every_setting() -> None:
     hashes = {policy_hash(Policy())}
     for name in Policy.__struct_fields__:
         value = getattr(Policy(), name)
         factor = 1.001 if name == "suspect_after" else 0.999
-        other: Any = (not value) if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * factor
+        other: Any = OTHERS.get(name)
+        if other is None:
+            other = (not value) if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * factor
         hashes.add(policy_hash(Policy(**{name: other})))
     assert len(hashes) == 1 + len(Policy.__struct_fields__)
     assert policy_hash(Policy()) == policy_hash(msgspec.json.decode(msgspec.json.encode(Policy()), type=Policy))

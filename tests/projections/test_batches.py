@@ -231,7 +231,9 @@ def test_every_kind_is_known_to_the_mapping() -> None:
         "InvariantViolated",
         "LeaderElected",
         "LogDamaged",
+        "PaceChanged",
         "PolicyChanged",
         "RunCancelRequested",
         "RunSubmitted",
+        "WatchContinued",
     }

@@ -6,13 +6,17 @@ Nothing of `recovery.indexes` is used here: the two must agree, and neither may 
 from collections import Counter
 
 from events.system import DetectorDegraded
+from events.task import TaskHung, TaskRevoked
+from events.worker import WorkerStalled, WorkerStallRefuted
+from recovery.decide_useless import owed_to_useless
 from recovery.decide_workers import owed_to_worker, owed_to_workers
 from recovery.decisions import infrastructure_retries, verdict_retries
 from recovery.entities import Task, Worker
+from recovery.overdue import useless_at
 from recovery.state import State
 
-WORD_COUNTS = ("alive", "suspect", "draining")
-EXPECTED = ("alive", "suspect", "exited", "failed")
+WORD_COUNTS = ("alive", "suspect", "stalled", "draining")
+EXPECTED = ("alive", "suspect", "stalled", "exited", "failed")
 LOOK_AHEAD = (0.0, 1.0, 5.9, 7.0, 14.0, 16.0, 31.0, 61.0, 100_000.0)
 """Seconds from now at which the index must not have missed anything."""
 
@@ -26,6 +30,7 @@ def check(state: State, now: float, *, budgets: bool = True) -> None:
     _check_workers(state)
     _check_availability(state)
     _check_timers(state, now)
+    _check_useless(state, now)
     if budgets:
         _check_budgets(state)
 
@@ -87,6 +92,15 @@ def _check_workers(state: State) -> None:
             assert task.worker_id is not None
             held[task.worker_id].add(task.task_id)
     assert {worker_id: set(worker.held) for worker_id, worker in state.workers.items()} == held
+    for worker in workers:
+        assert set(worker.running) == {one for one in worker.held if state.tasks[one].status == "running"}
+        assert set(worker.revoked) == {one for one in worker.held if state.tasks[one].revoked}
+        assert worker.status != "stalled" or worker.stall is not None
+    assert set(state.accused) <= {worker.worker_id for worker in workers if worker.row is not None}
+    assert all(not worker.row for worker in workers if worker.status not in WORD_COUNTS)
+    missing = {worker.worker_id: worker.made_up for worker in state.workers.values() if worker.status == "exited"}
+    missing |= {worker.worker_id: worker.synthetic for worker in state.workers.values() if worker.status == "failed"}
+    assert state.made_up == {worker_id: label for worker_id, label in missing.items() if label is not None}
 
 
 def _check_availability(state: State) -> None:
@@ -126,6 +140,30 @@ def _check_timers(state: State, now: float) -> None:
                 assert at <= now + moment, f"{worker} owes something before {at}"
 
 
+def _check_useless(state: State, now: float) -> None:
+    """Nobody is due who is not known to be, and whoever is due has something to explain."""
+    surfacing = state.useless.next()
+    for worker_id, worker in state.workers.items():
+        at = state.useless.get(worker_id)
+        assert at == useless_at(state, worker), f"{worker} owes an explanation from {useless_at(state, worker)}"
+        assert at <= now or surfacing <= at
+    decisions = list(owed_to_useless(state, now))
+    about = Counter(
+        decision.event.worker_id
+        for decision in decisions
+        if isinstance(decision.event, WorkerStalled | WorkerStallRefuted)
+    )
+    assert all(count == 1 for count in about.values()), decisions
+    for decision in decisions:
+        event = decision.event
+        assert isinstance(event, WorkerStalled | WorkerStallRefuted | TaskRevoked | TaskHung)
+        assert state.workers[event.worker_id].incarnation == event.incarnation
+        if isinstance(event, TaskRevoked):
+            task = state.tasks[event.task_id]
+            assert (task.worker_id, task.attempt, task.revoked) == (event.worker_id, event.attempt, False)
+            assert not task.cancel_requested
+
+
 def _all_silent(state: State, now: float) -> bool:
     """Whether two live workers or more were heard since the observer last began anew, and none of them lately."""
     heard: list[float] = []
@@ -139,7 +177,7 @@ def _all_silent(state: State, now: float) -> bool:
                 if beat.sequence > state.watched_beat:
                     beats.append(beat.time)
     live = sum(worker.status in WORD_COUNTS for worker in state.workers.values())
-    silent = all(moment <= now - state.policy.suspect_after for moment in heard)
+    silent = all(moment <= now - state.rules.suspect_after_min for moment in heard)
     return live >= 2 and silent and max(beats, default=0.0) > state.watched_since
 
 

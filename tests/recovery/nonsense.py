@@ -25,6 +25,7 @@ from events.task import (
     TaskAttemptFinished,
     TaskCancelRequested,
     TaskCompleted,
+    TaskHung,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
@@ -33,6 +34,7 @@ from events.task import (
 from events.worker import (
     Evidence,
     RecordedHeartbeat,
+    StallCause,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -46,6 +48,8 @@ from events.worker import (
     WorkerRecoveryStarted,
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
@@ -63,6 +67,7 @@ POLICIES = (
     Policy(verdict_retries=2, infrastructure_retries=0, max_recovery_attempts=2, recovery_attempt_timeout=5.0),
     Policy(heartbeat_interval=0.5, suspect_after=2.0, self_fence_after=3.0, failed_after=4.0, ahead=100.0),
     Policy(attempts_reset_after=10.0, recovery_attempts_window=60.0),
+    Policy(fail_fast_tasks=2, fail_fast_within=5.0, task_hang_cap=12.0, max_recovery_attempts=2),
 )
 PAUSES = (0.0, 0.3, 1.0, 7.0, 16.0, 40.0)
 DURATIONS = (0.0, 1.0, 0.1, 1e-3, 1e300, 5e-324)
@@ -105,6 +110,10 @@ class Nonsense:
             max(1, task.attempt - (two == 5)),
         )
 
+    def pretend(self, one: int, _two: int, _three: int) -> None:
+        """What comes is made up from here on; or it is not any more."""
+        self.story.label = (None, None, None, "drill", "drill", "another")[one]
+
     # Workers
 
     def register(self, one: int, two: int, three: int) -> None:
@@ -114,14 +123,14 @@ class Nonsense:
         if self._worker_id(one) in self.story.state.workers:
             self.story.beat(self._worker_id(one), incarnation=self._incarnation(one, two))
 
-    def all_beat(self, _one: int, _two: int, _three: int) -> None:
-        self.story.beat(*self.story.state.workers)
+    def all_beat(self, _one: int, two: int, three: int) -> None:
+        self.story.beat(*self.story.state.workers, free=two, unreported=three // 4)
 
-    def live_on(self, one: int, _two: int, _three: int) -> None:
+    def live_on(self, one: int, two: int, three: int) -> None:
         """Some time in which everybody beats."""
         for _ in range(4 * one):
             self.story.now = quantised(self.story.now + 2.0)
-            self.story.beat(*self.story.state.workers)
+            self.story.beat(*self.story.state.workers, free=two, unreported=three // 4)
 
     def unreadable_beat(self, _one: int, _two: int, _three: int) -> None:
         story = self.story
@@ -165,6 +174,16 @@ class Nonsense:
         incarnation = self._incarnation(one, two)
         kind = WorkerSuspected if three % 2 else WorkerSuspicionRefuted
         self.story.tell(kind(worker_id=self._worker_id(one), incarnation=incarnation, evidence=evidence))
+
+    def stall(self, one: int, two: int, three: int) -> None:
+        worker_id, incarnation = self._worker_id(one), self._incarnation(one, two)
+        if three == 0:
+            self.story.tell(WorkerStallRefuted(worker_id=worker_id, incarnation=incarnation, reason="forged"))
+            return
+        cause: StallCause = ("not_started", "not_obeyed", "failing_fast")[three % 3]
+        self.story.tell(
+            WorkerStalled(worker_id=worker_id, incarnation=incarnation, cause=cause, restart=three % 2 == 0)
+        )
 
     def exclude(self, one: int, _two: int, _three: int) -> None:
         self.story.tell(WorkerPermanentlyFailed(worker_id=self._worker_id(one), attempts=0))
@@ -210,6 +229,7 @@ class Nonsense:
                 run_id=f"r{one % 2}",
                 priority=two - 2,
                 requires=LABELS[three],
+                timeout_s=10.0 if three == 1 else None,
                 infrastructure_retries=two if two < 2 else None,
             )
         )
@@ -228,12 +248,37 @@ class Nonsense:
                 attempt=attempt,
                 outcome=OUTCOMES[three],
                 duration_s=DURATIONS[two],
+                unstartable=three == 2,
             )
         )
 
-    def give_back(self, one: int, two: int, _: int) -> None:
+    def fail_at_once(self, _one: int, two: int, _three: int) -> None:
+        """Whoever holds tasks fails one."""
+        for task in list(self.story.state.tasks.values()):
+            if task.status == "assigned" and task.worker_id == self._worker_id(two):
+                self.story.finish(task.task_id, "failed", 0.0)
+                self.story.tell(submitted(f"t{len(self.story.state.tasks)}", run_id="r0"))
+                return
+
+    def hang(self, one: int, two: int, _: int) -> None:
         task_id, worker_id, incarnation, attempt = self._word(one, two)
-        self.story.tell(TaskReturned(task_id=task_id, worker_id=worker_id, incarnation=incarnation, attempt=attempt))
+        event = TaskHung(
+            task_id=task_id,
+            worker_id=worker_id,
+            incarnation=incarnation,
+            attempt=attempt,
+            started_sequence=1,
+            ran_s=1.0,
+            limit_s=1.0,
+        )
+        self.story.tell(event)
+
+    def give_back(self, one: int, two: int, three: int) -> None:
+        task_id, worker_id, incarnation, attempt = self._word(one, two)
+        event = TaskReturned(
+            task_id=task_id, worker_id=worker_id, incarnation=incarnation, attempt=attempt, unknown=three == 0
+        )
+        self.story.tell(event)
 
     def cancel(self, one: int, _two: int, _three: int) -> None:
         self.story.tell(TaskCancelRequested(task_id=f"t{one}", actor="alice"))

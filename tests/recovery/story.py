@@ -68,6 +68,8 @@ class Story:
         self.leading = False
         self.budgets_forged = False
         """The test itself has recorded events that only a leader writes: then budgets may be overdrawn."""
+        self.label: str | None = None
+        """Of all that is told, unless another is given."""
         self.checks = checks
         self.tell(LeaderElected(coordinator_id="c1", term=1))
         if policy is not None:
@@ -80,7 +82,7 @@ class Story:
     def tell(self, *events: Event, synthetic: str | None = None) -> None:
         """Records the events at the present time, all of them before the leader looks."""
         for event in events:
-            self._record(event, synthetic=synthetic)
+            self._record(event, synthetic=synthetic or self.label)
         self.settle()
 
     def garbage(self, payload: bytes, subject: str = "resurgam.event.worker.w1.stopped") -> None:
@@ -88,32 +90,47 @@ class Story:
         self._take(codec.decode(self.last + 1, self.now, subject, payload, None))
         self.settle()
 
-    def beat(self, *worker_ids: str, incarnation: int | None = None) -> None:
-        """One heartbeat of each; of its present incarnation unless another is named."""
+    def beat(
+        self,
+        *worker_ids: str,
+        incarnation: int | None = None,
+        rules: int | None = None,
+        free: int = 0,
+        unreported: int = 0,
+    ) -> None:
+        """One heartbeat of each; of its present incarnation, and by the rules in force, unless others are named."""
         for worker_id in worker_ids:
             own = self.worker(worker_id).incarnation if incarnation is None else incarnation
-            heartbeat = Heartbeat(worker_id=worker_id, incarnation=own, beat=1, sent_at=utc(self.now))
+            heartbeat = Heartbeat(
+                worker_id=worker_id,
+                incarnation=own,
+                beat=1,
+                sent_at=utc(self.now),
+                free=free,
+                unreported=unreported,
+                rules=self.state.rules.sequence if rules is None else rules,
+            )
             self.beats.append(RecordedHeartbeat(len(self.beats) + 1, self.now, heartbeat))
             observe(self.state, self.beats[-1])
             self._check()
         self.settle()
 
-    def wait(self, seconds: float, *beating: str) -> None:
+    def wait(self, seconds: float, *beating: str, free: int = 0, unreported: int = 0) -> None:
         """Lets time pass. Whatever falls due is decided at its time; the workers named beat all along."""
         until = quantised(self.now + seconds)
-        interval = self.state.policy.heartbeat_interval
+        interval = self.state.rules.heartbeat_interval
         next_beat = self.now
         while True:
             due = max(next_due(self.state), self.now)
             step = min(until, due, next_beat if beating else until)
             self.now = max(self.now, quantised(step))
             if beating and self.now >= next_beat:
-                self.beat(*beating)
+                self.beat(*beating, free=free, unreported=unreported)
                 next_beat = quantised(self.now + interval)
             self.settle()
             if self.now >= until:
                 return
-            if due <= self.now:
+            if due < until and quantised(due) <= self.now:
                 # A timer that came too early, which it may.
                 self.now = min(until, quantised(self.now + 0.01))
 

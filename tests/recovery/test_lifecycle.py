@@ -30,6 +30,8 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
@@ -50,6 +52,8 @@ WORKER_EVENTS: dict[type[Event], Maker] = {
     WorkerRegistered: lambda _: registered("w1"),
     WorkerSuspected: lambda story: WorkerSuspected(**worker_fields(story), evidence=Evidence()),
     WorkerSuspicionRefuted: lambda story: WorkerSuspicionRefuted(**worker_fields(story), evidence=Evidence()),
+    WorkerStalled: lambda story: WorkerStalled(**worker_fields(story), cause="not_started"),
+    WorkerStallRefuted: lambda story: WorkerStallRefuted(**worker_fields(story), reason="test"),
     WorkerDraining: lambda story: WorkerDraining(**worker_fields(story)),
     WorkerStopped: lambda story: WorkerStopped(**worker_fields(story)),
     WorkerExited: lambda story: WorkerExited(**worker_fields(story), exit_code=1),
@@ -62,6 +66,7 @@ WORKER_EVENTS: dict[type[Event], Maker] = {
 WORKER_PATHS: dict[WorkerStatus, tuple[type[Event], ...]] = {
     "alive": (),
     "suspect": (WorkerSuspected,),
+    "stalled": (WorkerStalled,),
     "draining": (WorkerDraining,),
     "exited": (WorkerExited,),
     "failed": (WorkerFailed,),
@@ -86,9 +91,10 @@ def worker_in(status: WorkerStatus) -> Story:
 def fingerprint(story: Story) -> str:
     """Everything there is to know of the state, but for how far it has come and what it has ignored."""
     state = story.state
-    left_out = {"events_sequence", "heartbeats_sequence", "ignored", "timers", "waiting"}
+    left_out = {"events_sequence", "heartbeats_sequence", "ignored", "timers", "useless", "waiting"}
     facts = {name: repr(value) for name, value in vars(state).items() if name not in left_out}
     facts["timers"] = repr({worker_id: state.timers.get(worker_id) for worker_id in state.workers})
+    facts["useless"] = repr({worker_id: state.useless.get(worker_id) for worker_id in state.workers})
     facts["waiting"] = repr([task.task_id for task in state.waiting.in_order()])
     return repr(facts)
 

@@ -10,6 +10,7 @@ from events.envelope import Recorded
 from events.system import DetectorDegraded
 from events.task import TaskAssigned
 from events.worker import (
+    WorkerDisconnected,
     WorkerFailed,
     WorkerRecoveryProbed,
     WorkerRecoverySucceeded,
@@ -74,6 +75,23 @@ def test_a_worker_that_beats_on_comes_to_no_harm() -> None:
     story.wait(30.0, "w1", "w2")
     assert story.told(WorkerSuspected) == []
     assert story.told(WorkerFailed) == []
+
+
+def test_a_disconnection_that_was_refuted_does_not_come_back_with_the_loss() -> None:
+    story = farm_of("w1", "w2")
+    beat = story.state.last_beat(story.worker("w1"))
+    assert beat is not None
+    cut_off = WorkerDisconnected(
+        worker_id="w1", incarnation=story.worker("w1").incarnation, reason="reset", heartbeat_sequence=beat.sequence
+    )
+    story.leading = False
+    story.tell(cut_off)
+    story.beat("w1", "w2")
+    story.leading = True
+    lose(story, 1)
+    assert story.told(WorkerSuspected) == []
+    story.wait(20.0, "w1", "w2")
+    assert story.told(WorkerSuspected) == []
 
 
 def test_a_suspect_is_refuted_by_what_comes_after_the_loss_and_by_nothing_else() -> None:

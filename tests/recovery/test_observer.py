@@ -24,7 +24,7 @@ class Bench:
         self.observer.read("events", stored_at, sent_at=self.here - late_s if own else None)
 
     def doubt(self, *, needed: bool = True) -> tuple[str, float] | None:
-        found = self.observer.doubt(POLICY, needed=needed)
+        found = self.observer.doubt(POLICY.failed_after, needed=needed)
         return None if found is None else (found.reason, round(found.extent_s, 6))
 
 

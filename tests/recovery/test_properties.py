@@ -11,6 +11,7 @@ from events.policy import Policy
 from events.task import TaskCompleted
 from events.worker import WorkerStopped
 from recovery.core import State, decide, evolve, observe
+from recovery.indexes import owes_at
 from tests.recovery.nonsense import STEPS, Nonsense, Step
 from tests.recovery.story import Story, policy_changed, registered, submitted
 
@@ -51,10 +52,11 @@ def _decide_again(story: Story, beats_first: Coin) -> None:
     _fold_to(story, state, story.last, len(story.beats), beats_first)
     assert decide(state, story.now) == decide(story.state, story.now)
     for name, value in vars(story.state).items():
-        if name not in ("timers", "waiting", "ignored"):
+        if name not in ("timers", "useless", "waiting", "ignored"):
             assert repr(getattr(state, name)) == repr(value), name
     for worker_id in state.workers:
-        assert state.timers.get(worker_id) == story.state.timers.get(worker_id)
+        assert state.useless.get(worker_id) == story.state.useless.get(worker_id)
+        assert owes_at(state, state.workers[worker_id]) == owes_at(story.state, story.state.workers[worker_id])
 
 
 def _fold_to(story: Story, state: State, events: int, heartbeats: int, beats_first: Coin) -> None:

@@ -8,6 +8,7 @@ import pytest
 from events.base import Event
 from events.clock import utc
 from events.policy import Policy
+from events.system import LeaderElected
 from events.worker import (
     Evidence,
     FailureReason,
@@ -155,6 +156,10 @@ def policy(**changes: Any) -> Given:
     return lambda story: story.tell(policy_changed(Policy(**changes)))
 
 
+def elected(story: Story) -> None:
+    story.tell(LeaderElected(coordinator_id="c2", term=2))
+
+
 def failed(reason: FailureReason, *, incarnation: int | None = None, **evidence: Any) -> Wrong:
     return lambda story: WorkerFailed(
         worker_id="w1",
@@ -217,7 +222,7 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
     ("a silence that was none", silent(1.0), judged(WorkerSuspected, **SEVEN), "failed-on-evidence"),
     (
         "a silence that nobody watched",
-        both(silent(5.0), policy(), silent(2.0)),
+        both(silent(5.0), elected, silent(2.0)),
         judged(WorkerSuspected, **SEVEN),
         "failed-on-evidence",
     ),

@@ -17,7 +17,7 @@ from events.task import TaskAssigned
 from events.worker import Heartbeat, RecordedHeartbeat, WorkerFailed, WorkerSuspected
 from recovery.core import decide, evolve, forget_beats, observe
 from recovery.state import State
-from replay import beat_fold
+from replay import beat_fold, verify
 from replay.beat_fold import BeatFold
 from replay.invariants import Checker
 from tests.recovery.story import Story, submitted
@@ -31,27 +31,41 @@ def beat(sequence: int, at: float, worker_id: str = "w1", incarnation: int = 1) 
     return RecordedHeartbeat(sequence, at, heartbeat)
 
 
-class Last:
-    """Keeps the last heartbeat of each worker's newest incarnation."""
+class Heard:
+    """Keeps all that it has heard."""
 
     def __init__(self) -> None:
-        self.beats: dict[str, tuple[int, float]] = {}
-        self.fold = BeatFold(self.apply, self.beats.clear)
-        self._incarnations: dict[str, int] = {}
+        self.beats: list[RecordedHeartbeat] = []
 
-    def apply(self, recorded: RecordedHeartbeat) -> None:
-        assert recorded.heartbeat is not None
-        worker_id, incarnation = recorded.heartbeat.worker_id, recorded.heartbeat.incarnation
-        if worker_id not in self.beats or incarnation >= self._incarnations[worker_id]:
-            self._incarnations[worker_id] = incarnation
-            self.beats[worker_id] = (recorded.sequence, recorded.time)
+    def hear(self, recorded: RecordedHeartbeat) -> None:
+        self.beats.append(recorded)
+
+    def recall(self, other: "Heard") -> None:
+        self.beats = list(other.beats)
 
 
-def plainly(stream: list[RecordedHeartbeat], sequence: int) -> dict[str, tuple[int, float]]:
-    last = Last()
-    for one in stream[:sequence]:
-        last.apply(one)
-    return last.beats
+def folding() -> tuple[Heard, BeatFold[Heard]]:
+    heard = Heard()
+    return heard, BeatFold(heard, Heard())
+
+
+def places(heard: Heard) -> list[tuple[int, float]]:
+    return [(one.sequence, one.time) for one in heard.beats]
+
+
+OBJECTS = {"rules", "timers", "useless", "waiting", "ignored"}
+"""What heartbeats change none of, and whose `repr` says nothing; and a count that people ask for."""
+
+
+def known(state: State) -> dict[str, str]:
+    return {name: repr(value) for name, value in vars(state).items() if name not in OBJECTS}
+
+
+def observed(beats: list[RecordedHeartbeat]) -> State:
+    state = State()
+    for one in beats:
+        observe(state, one)
+    return state
 
 
 Steps = list[tuple[str, int, str, int]]
@@ -60,7 +74,7 @@ Steps = list[tuple[str, int, str, int]]
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(("push", "push", "push", "lose", "stand")),
+            st.sampled_from(("push", "push", "push", "lose", "stand", "step")),
             st.integers(0, 30),
             st.sampled_from(("w1", "w2", "w3")),
             st.integers(1, 2),
@@ -70,63 +84,110 @@ Steps = list[tuple[str, int, str, int]]
     st.sampled_from((4, 1000)),
 )
 def test_it_stands_where_it_is_told_or_says_that_it_cannot(steps: Steps, kept: int) -> None:
-    last, stream, now, reach = Last(), list[RecordedHeartbeat](), 0.0, 0
+    heard, fold = folding()
+    state = State()
+    core = BeatFold(verify.Heard(state), verify.Heard(State()))
+    stream, lost, now = list[RecordedHeartbeat](), list[RecordedHeartbeat](), 100.0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(beat_fold, "KEPT_MAX", kept)
-        for what, number, worker_id, incarnation in steps:
+        for number_of_step, (what, number, worker_id, incarnation) in enumerate(steps):
             now += 1.0
             if what == "push":
-                stream.append(beat(len(stream) + 1, now, worker_id, incarnation))
-                last.fold.push(stream[-1])
+                # No two are stored at the same time, however the clock is set.
+                stream.append(beat(len(stream) + 1, now + number_of_step / 1000, worker_id, incarnation))
+                fold.push(stream[-1])
+                core.push(stream[-1])
+            elif what == "step":
+                now += number - 15.0
             elif what == "lose":
-                del stream[max(len(stream) - number, 0) :]
+                kept_there = max(len(stream) - number, 0)
+                lost += stream[kept_there:]
+                del stream[kept_there:]
             else:
                 # What was lost and did not come again is known to nobody: only what came since can be asked for.
-                sequence = min(number, len(stream), last.fold.pushed)
+                sequence = min(number, len(stream), fold.pushed)
                 at = utc(stream[sequence - 1].time) if sequence else None
-                stands = last.fold.stand_at(sequence, at)
+                stands = fold.stand_at(sequence, at)
+                assert core.stand_at(sequence, at) == stands
                 if stands:
-                    assert last.beats == plainly(stream, sequence)
-                    reach = max(reach, sequence)
+                    assert heard.beats == stream[:sequence]
+                    assert known(state) == known(observed(stream[:sequence]))
                 elif kept == 1000:
                     raise AssertionError("there is room enough to go back")
+                if fold.pushed == len(stream):
+                    assert not any(fold.stand_at(one.sequence, utc(one.time)) for one in lost)
 
 
 def test_a_heartbeat_that_has_taken_the_place_of_another_is_not_mistaken_for_it() -> None:
-    last = Last()
+    heard, fold = folding()
     for sequence in (1, 2, 3):
-        last.fold.push(beat(sequence, float(sequence)))
-    assert last.fold.stand_at(3, utc(3.0))
-    last.fold.push(beat(2, 5.0))
-    last.fold.push(beat(3, 6.0))
-    assert not last.fold.stand_at(3, utc(3.0)), "it is gone"
-    assert last.beats == {"w1": (1, 1.0)}, "nothing is folded that was stored later"
-    assert last.fold.stand_at(3, utc(6.0))
-    assert last.fold.stand_at(2, None)
-    assert last.beats == {"w1": (2, 5.0)}
+        fold.push(beat(sequence, float(sequence)))
+    assert fold.stand_at(3, utc(3.0))
+    fold.push(beat(2, 5.0))
+    fold.push(beat(3, 6.0))
+    assert not fold.stand_at(3, utc(3.0)), "it is gone"
+    assert places(heard) == [(1, 1.0)], "nothing is folded in its stead"
+    assert fold.stand_at(3, utc(6.0))
+    assert fold.stand_at(2, None)
+    assert places(heard) == [(1, 1.0), (2, 5.0)]
+
+
+def test_a_clock_that_was_set_back_hides_nothing() -> None:
+    heard, fold = folding()
+    for sequence, at in ((1, 100.0), (2, 101.0), (3, 40.0), (4, 41.0)):
+        fold.push(beat(sequence, at))
+    assert fold.stand_at(3, utc(40.0)), "the one before it bears a later time"
+    assert places(heard) == [(1, 100.0), (2, 101.0), (3, 40.0)]
+    assert fold.stand_at(2, utc(101.0))
+    assert fold.stand_at(4, utc(41.0))
+
+
+def test_behind_a_clock_that_was_set_back_another_heartbeat_is_told_by_its_time() -> None:
+    """The one lost and the one in its place: the later one of the stream bears the earlier time."""
+    heard, fold = folding()
+    for sequence, at in ((1, 100.0), (2, 101.0)):
+        fold.push(beat(sequence, at))
+    assert fold.stand_at(2, utc(101.0))
+    fold.push(beat(2, 40.0))
+    assert not fold.stand_at(2, utc(101.0))
+    assert fold.stand_at(2, utc(40.0))
+    assert places(heard) == [(1, 100.0), (2, 40.0)]
 
 
 def test_a_loss_that_is_longer_than_its_memory_is_not_papered_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beat_fold, "KEPT_MAX", 3)
-    last = Last()
+    monkeypatch.setattr(beat_fold, "AHEAD_MAX", 4)
+    _, fold = folding()
     for sequence in range(1, 11):
-        last.fold.push(beat(sequence, float(sequence)))
-    assert last.fold.stand_at(10, utc(10.0))
-    assert not last.fold.stand_at(5, utc(5.0))
-    last.fold.push(beat(4, 20.0))
-    assert not last.fold.stand_at(4, utc(20.0))
-    last.fold.push(beat(5, 21.0))
-    assert not last.fold.stand_at(5, None)
+        fold.push(beat(sequence, float(sequence)))
+    assert fold.stand_at(10, utc(10.0))
+    assert not fold.stand_at(5, utc(5.0))
+    fold.push(beat(4, 20.0))
+    assert not fold.stand_at(4, utc(20.0))
+    for sequence in range(5, 20):
+        fold.push(beat(sequence, 16.0 + sequence))
+        assert not fold.stand_at(sequence, None)
+
+
+def test_what_is_long_ago_is_known_still_when_it_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat_fold, "KEPT_MAX", 2)
+    heard, fold = folding()
+    for sequence in range(1, 6):
+        fold.push(beat(sequence, float(sequence)))
+    for stand in (5, 4, 5, 4):
+        assert fold.stand_at(stand, utc(stand))
+        assert places(heard) == [(sequence, float(sequence)) for sequence in range(1, stand + 1)]
+    assert not fold.stand_at(3, utc(3.0))
 
 
 def test_no_more_is_held_ahead_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beat_fold, "AHEAD_MAX", 2)
-    last = Last()
+    heard, fold = folding()
     for sequence in (1, 2, 3, 4):
-        last.fold.push(beat(sequence, float(sequence)))
-    assert last.beats == {"w1": (2, 2.0)}
-    assert last.fold.stand_at(1, utc(1.0))
-    assert last.beats == {"w1": (1, 1.0)}
+        fold.push(beat(sequence, float(sequence)))
+    assert places(heard) == [(1, 1.0), (2, 2.0)]
+    assert fold.stand_at(1, utc(1.0))
+    assert places(heard) == [(1, 1.0)]
 
 
 # Whole logs
@@ -201,6 +262,22 @@ def test_a_loss_is_no_violation(check: Any) -> None:
     assert checker.violations == []
     # Live, the checker has read what the leader had.
     assert checker.unreproduced == (2 if check is afterwards else 0)
+
+
+def test_behind_a_clock_that_was_set_back_everything_is_decided_again() -> None:
+    """A leader that had not seen the step yet has read heartbeats of both sides of it."""
+    story = Losing()
+    story.join("w1", "w2")
+    story.wait(3.0, "w1", "w2")
+    before, story.now = story.now, story.now - 60.0
+    story.beat("w1")
+    story.tell(submitted("t1"))
+    story.tell(DetectorDegraded(reason="clock_step", extent_s=-60.0, heartbeats_sequence=len(story.beats)))
+    story.wait(before - story.now + 16.0, "w1")
+    assert story.worker("w2").status == "failed"
+    checker = afterwards(story)
+    assert checker.violations == []
+    assert checker.unreproduced == 0
 
 
 @pytest.mark.parametrize("check", [afterwards, along])

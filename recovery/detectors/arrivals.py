@@ -1,0 +1,65 @@
+"""When a worker was heard last, and the times before that: what detectors learn from.
+
+Folded from the stream HEARTBEATS alone, and from its last heartbeats alone: whoever has read as far knows the same,
+wherever the reading began.
+"""
+
+from array import array
+from itertools import pairwise
+from math import inf
+
+ARRIVALS_MAX = 32
+"""Heartbeats that are remembered of each worker, 264 bytes of times and as many of sequences."""
+
+
+class Arrivals:
+    """The last heartbeats of one incarnation. A ring: constant in size, and cheap to add to."""
+
+    __slots__ = ("_count", "_sequences", "_times", "incarnation")
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self._times = array("d", bytes(8 * ARRIVALS_MAX))
+        self._sequences = array("q", bytes(8 * ARRIVALS_MAX))
+        self._count = 0
+        """All that ever came."""
+
+    def __repr__(self) -> str:
+        return f"Arrivals({self.incarnation}, {self.times()})"
+
+    def add(self, time: float, sequence: int) -> None:
+        """`time` by the broker's clock, seconds; `sequence` in the stream, each higher than the one before."""
+        place = self._count % ARRIVALS_MAX
+        self._times[place] = time
+        self._sequences[place] = sequence
+        self._count += 1
+
+    @property
+    def full(self) -> bool:
+        """Nothing that came earlier can matter."""
+        return self._count >= ARRIVALS_MAX
+
+    def times(self, behind: int = 0) -> list[float]:
+        """Of the last heartbeats, oldest first; only of those behind that sequence."""
+        first = self._count % ARRIVALS_MAX if self.full else 0
+        order = [*range(first, min(self._count, ARRIVALS_MAX)), *range(first)]
+        return [self._times[place] for place in order if self._sequences[place] > behind]
+
+    def unbroken_since(self, gap_max: float, behind: int = 0) -> float:
+        """The time of the first one from which on each has come within `gap_max` seconds of the one before, and not by
+        a clock that was set back between them; infinite where there is none behind that sequence."""
+        since = inf
+        for place in range(self._count - 1, max(self._count - ARRIVALS_MAX, 0) - 1, -1):
+            index = place % ARRIVALS_MAX
+            time = self._times[index]
+            if self._sequences[index] <= behind or (since != inf and not 0.0 <= since - time <= gap_max):
+                break
+            since = time
+        return since
+
+    def intervals(self, behind: int = 0, interrupted_at: float = 0.0) -> list[float]:
+        """Seconds from each to the next, but for the one in which the observer was interrupted, or the broker was: it
+        says nothing about the worker. One that is not positive was measured by a clock that was set back."""
+        return [
+            later - earlier for earlier, later in pairwise(self.times(behind)) if not earlier <= interrupted_at < later
+        ]
