@@ -28,7 +28,14 @@ def coordinator(
     port: Annotated[int | None, typer.Option(help="The port of HTTP; 0 takes any free one. [8080]")] = None,
     host: Annotated[str | None, typer.Option(help="The address of HTTP. [127.0.0.1]")] = None,
     nats_url: Annotated[
-        str | None, typer.Option(help="A broker that runs already; without it one is started here.", metavar="URL")
+        str | None,
+        typer.Option(
+            help="A broker that runs already, or the nodes of a cluster: URL,URL,URL; without it one is started here.",
+            metavar="URL",
+        ),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(help="On how many nodes of a cluster new streams are kept. [1]", min=1, max=5)
     ] = None,
     namespace: Annotated[str | None, typer.Option(help="This system's name on the broker. [resurgam]")] = None,
     state_dir: Annotated[str | None, typer.Option(help="The folder of the broker's store. [.resurgam]")] = None,
@@ -75,6 +82,7 @@ def coordinator(
             "port": port,
             "host": host,
             "nats_url": nats_url,
+            "replicas": replicas,
             "namespace": namespace,
             "state_dir": state_dir,
             "coordinator_id": coordinator_id,

@@ -63,9 +63,10 @@ class Sources:
         try:
             return msgspec.convert(value, form, strict=not given.from_text)
         except msgspec.ValidationError as error:
+            # Of a list, only the error itself knows what is wrong with it.
+            advice = f": {error}" if isinstance(value, list) else f", such as {example_value(self.struct, key)}"
             raise UsageFault(
-                f"{given.source}: {given.name} is {value!r}; it takes {accepted_form(form)}, such as "
-                f"{example_value(self.struct, key)}"
+                f"{given.source}: {given.name} is {value!r}; it takes {accepted_form(form)}{advice}"
             ) from error
 
 

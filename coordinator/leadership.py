@@ -6,31 +6,37 @@ leader that does not know that it is over harmless.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import structlog
 
 from coordinator.conservation import ConservationWatch
 from coordinator.disconnections import DisconnectionWatch
+from coordinator.fleet.document import FleetHealth
+from coordinator.fleet.examine import View, fleet_health
+from coordinator.fleet.notes import Notes, Overheard, Vitals
+from coordinator.fleet.questions import somebody_leads
 from events.bus import Bus
 from events.clock import utc
 from events.ending import ended
 from events.envelope import Draft, Envelope, Recorded
-from events.errors import Conflict, PositionLost, Unacknowledged
+from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
 from events.heartbeats import HeartbeatReader
 from events.host import host
 from events.identity import new_id
 from events.jetstream import JetStreamLog
 from events.lease import Lease, LeaseHolder
-from events.log import Fence
+from events.log import Fence, Reader
 from events.policy import Policy, policy_hash
 from events.stored import stream_extent
-from events.streams import Streams
+from events.streams import STREAM_NOT_FOUND, Streams
 from events.system import LeaderElected, PolicyChanged
 from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 LEASE_TTL_S = 2
 PAUSE_S = 0.5
@@ -62,6 +68,8 @@ class Leadership:
         self._policy = policy
         self._source = f"{COORDINATOR}{coordinator_id}"
         self._consumer: RecoveryConsumer | None = None
+        self._notes = Notes()
+        self._vitals = Vitals()
         self._listened = False
 
     def status(self) -> LeadershipStatus:
@@ -70,6 +78,18 @@ class Leadership:
             return LeadershipStatus(leading=False, term=0, sequence=0, lag=1)
         state = consumer.state
         return LeadershipStatus(consumer.leading, state.term, state.events_sequence, 0 if consumer.caught_up else 1)
+
+    async def fleet(self, limit: int | None) -> FleetHealth | None:
+        """How the farm is, as far as it is folded; None: folding has not begun."""
+        consumer = self._consumer
+        if consumer is None:
+            return None
+        try:
+            held = await somebody_leads(self._bus, self._streams)
+        except LogError:
+            held = False  # without a broker nobody leads
+        view = View(consumer.state, self._notes, self._vitals, consumer.clock.now(), held)
+        return fleet_health(view, limit=limit)
 
     def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
         """Hands on what the recovery consumer folds from now on: whoever shares its process need not read again."""
@@ -90,12 +110,13 @@ class Leadership:
 
         Raises:
             PositionLost: the log has lost what was folded, and somebody listens who has drawn conclusions from it.
-            LogError: the log cannot be read any more.
+            LogError: the log cannot be read any more. A broker that is away is no reason, however long it is.
         """
         heartbeats_after = 0
         while True:
             try:
-                await self._run(heartbeats_after)
+                async with self._readers(heartbeats_after) as (events, heartbeats):
+                    await self._run(events, heartbeats, heartbeats_after)
             except PositionLost as lost:
                 if self._listened:
                     raise
@@ -105,18 +126,41 @@ class Leadership:
     async def _heartbeats_end(self) -> int:
         """Where heartbeats begin that may be believed: incarnations are sequences of the log, and where its tail was
         lost, older ones may name incarnations that are yet to come."""
+        extent = await self._until_answered(lambda: stream_extent(self._bus, self._streams.heartbeats))
+        return extent.last_seq
+
+    @contextlib.asynccontextmanager
+    async def _readers(self, heartbeats_after: int) -> AsyncIterator[tuple[Reader, HeartbeatReader]]:
+        async with await self._until_answered(self._log.reader) as events:
+            heartbeats = await self._until_answered(
+                lambda: HeartbeatReader.start(self._bus, self._streams, after=heartbeats_after)
+            )
+            try:
+                yield events, heartbeats
+            finally:
+                await heartbeats.close()
+
+    async def _until_answered(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Asks again for as long as the broker is away or not ready, and says so once."""
+        said = False
         while True:
             try:
-                return (await stream_extent(self._bus, self._streams.heartbeats)).last_seq
-            except Unacknowledged as error:
-                log.info("heartbeats_not_answering", error=str(error))
+                return await question()
+            except (Unacknowledged, BrokerRefused) as error:
+                gone = isinstance(error, BrokerRefused) and error.code == STREAM_NOT_FOUND
+                if gone or self._bus.closed.is_set():
+                    raise
+                if not said:
+                    log.warning("waiting_for_log", url=self._bus.url, error=str(error))
+                said = True
             await asyncio.sleep(PAUSE_S)
 
-    async def _run(self, heartbeats_after: int) -> None:
+    async def _run(self, events: Reader, heartbeats: HeartbeatReader, heartbeats_after: int) -> None:
         """With one fold, from its beginning to its end."""
-        events = await self._log.reader()
-        heartbeats = await HeartbeatReader.start(self._bus, self._streams, after=heartbeats_after)
-        consumer = RecoveryConsumer(self._log, events, heartbeats, source=self._source)
+        self._notes, self._vitals = Notes(), Vitals()
+        overheard = Overheard(heartbeats, self._vitals)
+        consumer = RecoveryConsumer(self._log, events, overheard, source=self._source)
+        consumer.listen(self._notes.take)
         if heartbeats_after:
             consumer.forget_beats(heartbeats_after)
         ConservationWatch(consumer)
@@ -136,13 +180,11 @@ class Leadership:
             await ended(folding, campaign)
             with contextlib.suppress(Unacknowledged):
                 await lease.release()
-            await events.close()
-            await heartbeats.close()
 
     async def _campaign(self, consumer: RecoveryConsumer, lease: Lease) -> None:
         """For ever: get the lease, be elected, renew until it is lost."""
         while True:
-            if await lease.acquire_or_renew():
+            if await self._holds(lease):
                 term = await self._be_elected(consumer, lease)
                 if term is not None:
                     await self._lead(consumer, lease, term)
@@ -150,8 +192,17 @@ class Leadership:
             # Standbys do not all try at the same moment.
             await asyncio.sleep(LEASE_TTL_S * host().uniform(0.1, 0.2))
 
+    async def _holds(self, lease: Lease) -> bool:
+        """One try to get or to renew it. A broker that refuses may think better of it."""
+        try:
+            return await lease.acquire_or_renew()
+        except BrokerRefused as error:
+            log.error("lease_refused", error=str(error))
+            return False
+
     async def _be_elected(self, consumer: RecoveryConsumer, lease: Lease) -> Term | None:
-        """Appends the own election by compare-and-set; None: somebody else was quicker, or the broker is away."""
+        """Appends the own election by compare-and-set; None: somebody else was quicker, or the broker does not take it
+        at present."""
         try:
             last = await self._log.last_on(LEADER_TAIL)
             number, sequence = 1, 0
@@ -163,7 +214,7 @@ class Leadership:
             event = LeaderElected(coordinator_id=self._coordinator_id, term=number)
             envelope = Envelope(id=new_id(), time=utc(host().wall()), source=self._source, event=event)
             appended = await self._log.append([Draft(envelope)], fence=Fence(LEADER_TAIL, sequence))
-        except (Conflict, Unacknowledged) as error:
+        except (BrokerRefused, Unacknowledged) as error:
             log.info("not_elected", error=str(error))
             return None
         log.info("elected", term=number, token=appended.last)
@@ -181,8 +232,7 @@ class Leadership:
                 async with asyncio.timeout(LEASE_TTL_S * 0.3 if not policy_due else 0.02):
                     await consumer.deposed.wait()
             except TimeoutError:
-                renewed = await lease.acquire_or_renew()
-                if renewed or lease.held:
+                if await self._holds(lease) or lease.held:
                     continue
                 log.warning("lease_lost", token=term.token)
             consumer.stop_leading()

@@ -17,9 +17,11 @@ from coordinator.broker import EmbeddedBroker
 from coordinator.children import ChildService
 from coordinator.disconnections import say_if_blind
 from coordinator.endpoint import Endpoint, is_alive, read_endpoint, write_endpoint
-from coordinator.faults import BrokerFault, UsageFault
+from coordinator.faults import UsageFault
+from coordinator.fleet.document import FleetHealth
 from coordinator.health import HealthReport
 from coordinator.leadership import Leadership
+from coordinator.provision import provide_streams
 from coordinator.settings import Settings
 from coordinator.standby import Standby
 from coordinator.storage import streams_fitting
@@ -27,10 +29,10 @@ from events.base import Event
 from events.bus import Bus
 from events.connection import Connection
 from events.envelope import Recorded
-from events.errors import BrokerRefused, LogError, Unacknowledged
+from events.errors import LogError
 from events.identity import as_id
 from events.jetstream import JetStreamLog
-from events.streams import Streams, ensure_streams
+from events.streams import Streams
 from events.system import CoordinatorStarted, CoordinatorStopped
 from events.writer import Writer
 from worker.lifeline import is_held, this_machine
@@ -63,7 +65,7 @@ class CoordinatorService:
         service = settings.service
         self.coordinator_id = service.coordinator_id or as_id(f"{socket.gethostname()[:48]}-{os.getpid()}")
         self.broker: EmbeddedBroker | None = None
-        self.streams = Streams(namespace=service.namespace)
+        self.streams = Streams(namespace=service.namespace, replicas=service.replicas or 1)
         self._projector_output = projector_output
         self._projector_standby = projector
         self._bus: Bus | None = None
@@ -117,10 +119,15 @@ class CoordinatorService:
             from coordinator.http import HttpServer, listen
 
             # First of all: a taken port is to be known before a broker has been started.
-            self._http = HttpServer(self.health, listen(service.host, service.port))
+            self._http = HttpServer(self.health, self.fleet, listen(service.host, service.port))
         _make(state_dir)
         url = service.nats_url
         if url is None:
+            if self.streams.replicas > 1:
+                raise UsageFault(
+                    f"--replicas {self.streams.replicas} needs a cluster: give its addresses with --nats-url "
+                    f"('resurgam cluster' starts one here)"
+                )
             self.broker = EmbeddedBroker(state_dir / "broker", sync=service.broker_sync)
             await self.broker.start()
             self._run("broker", self.broker.supervise())
@@ -173,6 +180,10 @@ class CoordinatorService:
             lag=0 if status is None else status.lag,
             projector_alive=self._projector is not None and self._projector.alive,
         )
+
+    async def fleet(self, limit: int | None) -> FleetHealth | None:
+        """How the farm is, with `limit` of its workers, the worst first; None: the log is not being read yet."""
+        return None if self._leadership is None else await self._leadership.fleet(limit)
 
     def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
         """Hands on every event that this coordinator folds from now on; to be called once it leads."""
@@ -289,19 +300,7 @@ class CoordinatorService:
             )
 
     async def _ensure_streams(self) -> None:
-        try:
-            await ensure_streams(self.bus, self.streams)
-        except BrokerRefused as refused:
-            raise BrokerFault(
-                f"the broker at {self.bus.url} does not take the streams of {self.streams.namespace!r}: "
-                f"{refused.description}; it needs JetStream with room for "
-                f"{(self.streams.events_bytes_max + self.streams.heartbeats_bytes_max) >> 20} MiB in files"
-            ) from refused
-        except Unacknowledged as silence:
-            raise BrokerFault(
-                f"the broker at {self.bus.url} has no JetStream: start it with 'nats-server -js', or give another "
-                f"--nats-url"
-            ) from silence
+        await provide_streams(self.bus, self.streams, replicas=self.settings.service.replicas)
 
     def _projector_command(self, url: str) -> list[str]:
         service = self.settings.service

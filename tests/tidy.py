@@ -36,7 +36,7 @@ DRIVERS: Mapping[str, str] = {
     "recovery/__main__.py": "the command line",
 }
 PURE_LIBRARIES = _words("""
-    __future__ abc base64 bisect collections contextlib copy dataclasses datetime decimal enum fractions functools
+    __future__ abc array base64 bisect collections contextlib copy dataclasses datetime decimal enum fractions functools
     hashlib heapq itertools math msgspec operator re statistics string textwrap types typing zlib
 """)
 IMPURE_NAMES = frozenset(

@@ -17,12 +17,12 @@ from events.envelope import Recorded
 from events.errors import LogError, PositionLost
 from events.jetstream import JetStreamLog
 from events.log import START, verify_position
-from events.policy import Policy
 from events.streams import Streams
-from events.system import PolicyChanged
+from events.system import PaceChanged, PolicyChanged
 from events.task import TaskAssigned, TaskRevoked
-from events.work import Suite as WorkSuite
+from events.work import CommandWork
 from events.worker import (
+    WorkerClaimed,
     WorkerDraining,
     WorkerFailed,
     WorkerProbeAnswered,
@@ -30,16 +30,18 @@ from events.worker import (
     WorkerRegistered,
     WorkerStopped,
 )
-from events.writer import Writer, append_until_stored
-from worker.beats import Heart, keeper_fence_s
+from events.writer import Writer
+from worker.beats import Heart
 from worker.catalogue import Catalogue
-from worker.jobs import SlotEvent, Suite
+from worker.jobs import SlotEvent
+from worker.lanes import Lanes
 from worker.options import Options
 from worker.outbox import Outbox
 from worker.patience import until_answered
 from worker.ports import Link, Surroundings
-from worker.ruling import policy_in_force
-from worker.slots import Slot
+from worker.ruling import TAILS as RULES
+from worker.ruling import Rules, Ruling, ruling_in_force
+from worker.succession import Registration, Taken, said_of
 from worker.tenure import Tenure
 from worker.witness import serve_presence
 
@@ -52,8 +54,6 @@ SUPERSEDED = 4
 FLUSH_S_MAX = 30.0
 BEGIN_S_MAX = 5.0
 HURRIED_FLUSH_S_MAX = 2.0
-GRACE_S_MAX = 1.0
-"""For a task that is asked to end, before it is killed."""
 
 
 class Agent:
@@ -67,9 +67,11 @@ class Agent:
         self._bus = bus
         self._link = link
         self._surroundings = surroundings
-        self._policy = Policy()
-        self._registrations: set[str] = set()
-        self._slots: list[Slot] = []
+        self._ruling = Ruling()
+        self._registration = Registration(self.log, options.worker_id, surroundings.lifeline)
+        self._folder = "." if options.warm_suite is None else options.warm_suite.cwd
+        """Where the task that came last works."""
+        self._lanes = Lanes(options, surroundings, lambda: self._rules().thresholds)
         self._tenure: Tenure | None = None
         self._heart: Heart | None = None
         self._outbox: Outbox | None = None
@@ -93,9 +95,13 @@ class Agent:
         """Acts on the log, event by event."""
         worker_id = self.options.worker_id
         await serve_presence(self._bus, self.streams, worker_id, "agent")
-        incarnation = await self._register()
-        self._policy = await policy_in_force(self.log)
-        self._make_slots()
+        try:
+            incarnation = await self._register()
+        except Taken as taken:
+            self._end(SUPERSEDED, "superseded", str(taken))
+            return
+        self._ruling = await ruling_in_force(self.log)
+        self._open_lanes()
         tenure = self._begin(incarnation)
         while not self.exit.done():
             try:
@@ -103,7 +109,7 @@ class Agent:
             except PositionLost as lost:
                 # The orders, the results and the registration itself may be gone, and others act on what is left.
                 logger.warning("log_tail_lost", incarnation=tenure.incarnation, error=str(lost))
-                self._obey(await policy_in_force(self.log))
+                self._obey(await ruling_in_force(self.log))
                 assert self._tenure is not None
                 tenure = await self._renew(self._tenure, "the log lost what it had said while it drained")
 
@@ -142,12 +148,12 @@ class Agent:
             PositionLost: it is not, or not any more.
         """
         worker_id, before = self.options.worker_id, tenure.incarnation - 1
-        tails = [f"task.*.*.{worker_id}", f"worker.{worker_id}.*", "system.policy_changed"]
+        tails = [f"task.*.*.{worker_id}", f"worker.{worker_id}.*", *RULES]
         async with await until_answered(lambda: self.log.reader(after=before, tails=tails)) as reader:
             while not self.exit.done():
                 proven = reader.sequence > before
                 batch = await reader.next()
-                if not proven and batch and batch[0].id not in self._registrations:
+                if not proven and batch and batch[0].id not in self._registration.ids:
                     raise PositionLost(f"the registration of {worker_id} is not in the log at {tenure.incarnation}")
                 for recorded in batch:
                     tenure = await self._handle(tenure, recorded)
@@ -155,16 +161,18 @@ class Agent:
 
     async def _handle(self, tenure: Tenure, recorded: Recorded) -> Tenure:
         event = recorded.event
-        if isinstance(event, PolicyChanged):
-            self._obey(event.policy)
+        if isinstance(event, PolicyChanged | PaceChanged):
+            self._obey(self._ruling.after(recorded))
         elif recorded.sequence <= tenure.incarnation:
             pass  # addressed to an incarnation before this one
         elif isinstance(event, TaskAssigned):
             if event.incarnation == tenure.incarnation:
+                work = event.work
+                self._folder = work.cwd if isinstance(work, CommandWork) else work.suite.cwd
                 tenure.assign(recorded, event)
         elif isinstance(event, TaskRevoked):
             if event.incarnation == tenure.incarnation:
-                tenure.revoke(event.task_id, event.attempt)
+                tenure.revoke(event.task_id, event.attempt, recorded.id)
         elif isinstance(event, WorkerFailed):
             if event.incarnation in (None, tenure.incarnation):
                 logger.warning("worker_condemned", incarnation=tenure.incarnation, reason=event.reason)
@@ -172,17 +180,20 @@ class Agent:
         elif isinstance(event, WorkerRecoveryProbed):
             if event.incarnation == tenure.incarnation:
                 self._answer_probe(recorded, event)
-        elif isinstance(event, WorkerRegistered) and recorded.id not in self._registrations:
+        elif isinstance(event, WorkerClaimed) or (
+            isinstance(event, WorkerRegistered) and recorded.id not in self._registration.ids
+        ):
             await self._give_way(tenure, recorded, event)
         return tenure
 
-    def _obey(self, policy: Policy) -> None:
-        """At once, and in what runs already: others count this worker's silence by the new policy from now on."""
-        self._policy = policy
-        if self._heart is not None:
-            self._heart.obey(policy)
-        for slot in self._slots:
-            slot.fence_after(keeper_fence_s(policy))
+    def _obey(self, ruling: Ruling) -> None:
+        if ruling is not self._ruling:
+            self._ruling = ruling
+            if self._heart is not None:
+                self._heart.obey(self._rules())
+
+    def _rules(self) -> Rules:
+        return self._ruling.rules_for(self.options.worker_id, self.options.labels)
 
     # Incarnations
 
@@ -198,11 +209,11 @@ class Agent:
             lifeline=None if lifeline is None else lifeline.name,
         )
         draft = self._writer.draft(event)
-        self._registrations.add(draft.envelope.id)
+        self._registration.ids.add(draft.envelope.id)
         self._link.send("registering", draft.envelope.id)
-        appended = await append_until_stored(self.log, [draft])
-        self._link.send("registered", appended.last)
-        return appended.last
+        incarnation = await self._registration.store(draft)
+        self._link.send("registered", incarnation)
+        return incarnation
 
     def _begin(self, incarnation: int) -> Tenure:
         outbox = Outbox(self.log, self._bus)
@@ -211,17 +222,23 @@ class Agent:
             self.streams,
             self.options.worker_id,
             incarnation,
-            self._policy,
-            gauges=self._surroundings.gauges,
+            self._rules(),
+            gauges=lambda: self._surroundings.gauges(self._folder),
         )
         tenure = Tenure(
-            self.options.worker_id, incarnation, self._slots, outbox, self._writer, may_start=lambda: heart.may_start
+            self.options.worker_id,
+            incarnation,
+            self._lanes.slots,
+            outbox,
+            self._writer,
+            may_start=lambda: heart.may_start,
         )
         beating = heart.run(
             vitals=tenure.vitals,
             condemned=lambda: self._condemned(incarnation),
+            on_shortened=lambda: self._lanes.limit(heart.keep_s),
             on_acknowledged=self._acknowledged,
-            on_fence=tenure.fence,
+            on_fence=lambda: self._fence(tenure),
         )
         self._outbox, self._heart, self._tenure = outbox, heart, tenure
         self._begun.set()
@@ -253,16 +270,15 @@ class Agent:
         if self._drain is not None:
             self._end(STOPPED, "stopped", over)
             return tenure
-        return self._begin(await self._register())
+        try:
+            return self._begin(await self._register())
+        except Taken as taken:
+            self._end(SUPERSEDED, "superseded", str(taken))
+            return tenure
 
-    async def _give_way(self, tenure: Tenure, recorded: Recorded, other: WorkerRegistered) -> None:
+    async def _give_way(self, tenure: Tenure, recorded: Recorded, other: WorkerRegistered | WorkerClaimed) -> None:
         await tenure.discard()
-        self._end(
-            SUPERSEDED,
-            "superseded",
-            f"worker id {self.options.worker_id!r} was taken over by process {other.pid} on {other.host} "
-            f"(event {recorded.sequence}): two workers cannot share an id, start one of them under another --worker-id",
-        )
+        self._end(SUPERSEDED, "superseded", said_of(other.worker_id, other.host, other.pid, recorded.sequence))
 
     def _answer_probe(self, recorded: Recorded, probe: WorkerRecoveryProbed) -> None:
         answer = WorkerProbeAnswered(
@@ -274,35 +290,12 @@ class Agent:
 
     # Slots
 
-    def _make_slots(self) -> None:
-        grace_s = min(GRACE_S_MAX, (self._policy.failed_after - self._policy.self_fence_after) / 2)
-        self._slots = [
-            self._surroundings.slot(
-                index,
-                self._take,
-                fence_after_s=keeper_fence_s(self._policy),
-                worker_id=self.options.worker_id,
-                slot_count=self.options.slots,
-                grace_s=grace_s,
-            )
-            for index in range(self.options.slots)
-        ]
+    def _open_lanes(self) -> None:
+        self._lanes.open(self._take)
         suite = self.options.warm_suite
         if suite is not None:
-            for slot in self._slots:
-                self._start(self._warm(slot, suite))
-
-    async def _warm(self, slot: Slot, suite: WorkSuite) -> None:
-        """The first slot also tells the worker's askers what it collects."""
-        warming = slot.warm(Suite(suite.python, suite.cwd, suite.args), listing=slot.index == 0)
-        if slot.index == 0:
-            collection = asyncio.ensure_future(warming)
-            catalogue = Catalogue(self._bus, self.streams, self.options.worker_id)
-            catalogue.offer(suite, collection)
-            await catalogue.serve()
-            await collection
-        else:
-            await warming
+            for work in self._lanes.warm(suite, Catalogue(self._bus, self.streams, self.options.worker_id)):
+                self._start(work)
 
     def _take(self, events: list[SlotEvent]) -> None:
         if self._tenure is not None:
@@ -312,10 +305,13 @@ class Agent:
         """A heartbeat was stored: the tasks may live on, and what was held may begin."""
         assert self._tenure is not None
         assert self._heart is not None
-        if not self._heart.fenced:
-            for slot in self._slots:
-                slot.keep_alive()
+        if not self._heart.fenced and (seconds := self._heart.keep_s) > 0:
+            self._lanes.keep(seconds)
             self._tenure.refill()
+
+    def _fence(self, tenure: Tenure) -> None:
+        self._lanes.limit_to_grace()
+        tenure.fence()
 
     # The end
 
@@ -346,7 +342,7 @@ class Agent:
                 await tenure.idle.wait()
         except TimeoutError:
             await tenure.return_running()
-        await asyncio.gather(*(slot.close() for slot in self._slots))
+        await self._lanes.close()
         await self._say_goodbye(tenure, outbox, "drained", FLUSH_S_MAX)
 
     async def _stop_now(self) -> None:

@@ -7,32 +7,27 @@ import os
 import signal
 import socket
 
-import psutil
 import uvloop
 
 from events.connection import Connection
 from events.errors import LogError
 from worker.agent import FAILED, UNREACHABLE, Agent
+from worker.gauges import MachineGauges
 from worker.kept import processes
 from worker.lifeline import HeldLifeline
 from worker.link import SocketLink, answer
 from worker.options import Options
-from worker.ports import Gauges, Surroundings
+from worker.ports import Surroundings
 from worker.slots import Slot
 
 CONNECT_S_MAX = 30.0
 
 
 def surroundings(held: HeldLifeline | None) -> Surroundings:
-    process = psutil.Process()
-
-    def gauges() -> Gauges:
-        return Gauges(psutil.cpu_percent(None), process.memory_info().rss, os.getloadavg()[0])
-
     return Surroundings(
         hostname=socket.gethostname(),
         pid=os.getpid(),
-        gauges=gauges,
+        gauges=MachineGauges(),
         slot=Slot if held is None else functools.partial(Slot, runners=processes([held.fd])),
         lifeline=None if held is None else held.lifeline,
     )

@@ -10,6 +10,10 @@ class Excerpt:
         self._tail = bytearray()
         self._dropped = 0
 
+    def __len__(self) -> int:
+        """How many bytes it was given."""
+        return len(self._head) + len(self._tail) + self._dropped
+
     def add(self, data: bytes) -> None:
         room = self._half - len(self._head)
         if room > 0:

@@ -65,6 +65,7 @@ class SlotFinished:
     message: str = ""  # pytest's own text, or the evidence of a crash
     output: str = ""
     reason: str = ""  # of a skip or an expected failure
+    unstartable: bool = False  # neither a command nor a pytest for it could be started: no word on the job itself
 
 
 SlotEvent = SlotStarted | SlotFinished

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from events.worker import Progress
 from worker.jobs import SlotEvent
 from worker.lifeline import Lifeline
 from worker.slots import Slot
@@ -49,6 +50,10 @@ class Processes(Protocol):
     def lifeline(self) -> Lifeline | None:
         """What this worker can be known to live by; None where there is no such thing."""
 
+    @property
+    def origin(self) -> tuple[str, int]:
+        """The name of this machine, and the pid of this process."""
+
     def is_held(self, lifeline: Lifeline) -> bool:
         """Whether anything is left of the worker that has this lifeline, which is of this machine."""
 
@@ -64,11 +69,23 @@ class Processes(Protocol):
 
 
 class Gauges(NamedTuple):
+    """What a machine and an agent on it measure; `events.worker.Heartbeat` has the same names."""
+
     cpu_percent: float
-    """Of the whole machine."""
     memory_bytes: int
-    """Resident, of this process alone."""
     load_1m: float
+    memory_available_bytes: int | None = None
+    disk_free_bytes: int | None = None
+
+
+class Vitals(NamedTuple):
+    """What an agent does; `events.worker.Heartbeat` has the same names."""
+
+    running: tuple[str, ...] = ()
+    queued: int = 0
+    progress: tuple[Progress, ...] = ()
+    free: int = 0
+    unreported: int = 0
 
 
 class SlotFactory(Protocol):
@@ -90,6 +107,7 @@ class Surroundings:
 
     hostname: str
     pid: int
-    gauges: Callable[[], Gauges]
+    gauges: Callable[[str], Gauges]
+    """Given the folder whose disk is meant."""
     slot: SlotFactory
     lifeline: Lifeline | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable
 
 from worker import agent_process
@@ -42,6 +43,10 @@ class ForkedProcesses:
     @property
     def lifeline(self) -> Lifeline | None:
         return None if self._held is None else self._held.lifeline
+
+    @property
+    def origin(self) -> tuple[str, int]:
+        return socket.gethostname(), os.getpid()
 
     def is_held(self, lifeline: Lifeline) -> bool:
         return is_held(lifeline)

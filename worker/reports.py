@@ -24,6 +24,17 @@ class Reports:
         )
         return self._draft(assignment, event)
 
+    def unknown(self, task_id: str, attempt: int, causation_id: str) -> Draft:
+        """To an order to stop what is not here."""
+        event = TaskReturned(
+            task_id=task_id,
+            worker_id=self._worker_id,
+            incarnation=self._incarnation,
+            attempt=attempt,
+            unknown=True,
+        )
+        return self._writer.draft(event, causation_id=causation_id)
+
     def returned(self, assignment: Assignment) -> Draft:
         event = TaskReturned(
             task_id=assignment.task.task_id,
@@ -52,6 +63,7 @@ class Reports:
             message="" if end is None else fit(end.message),
             output="" if end is None else fit(end.output),
             reason="" if end is None else fit(end.reason),
+            unstartable=end is not None and end.unstartable,
         )
         return self._draft(assignment, event)
 

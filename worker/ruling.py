@@ -1,34 +1,113 @@
-"""The policy that a worker lives by."""
+"""The rules that a worker lives by: the policy and the pace in force, and what they come to for this one worker."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from events.base import Event
+from events.envelope import Recorded
 from events.errors import LogError
 from events.log import EventLog
 from events.policy import Policy
-from events.system import PolicyChanged
+from events.system import PaceChanged, PolicyChanged
+from events.thresholds import Thresholds, thresholds_for
 from worker.patience import until_answered
 
-TAIL = "system.policy_changed"
+POLICY = "system.policy_changed"
+PACE = "system.pace_changed"
+TAILS = [POLICY, PACE]
 SILENCE_S_MAX = 1.0
 
 
-async def policy_in_force(log: EventLog) -> Policy:
-    """The last one that was recorded, the default one where there is none. Waits for as long as the log is away."""
+class Rules(NamedTuple):
+    """What one worker lives by."""
+
+    sequence: int
+    """Of the event that made them; 0: none did."""
+    thresholds: Thresholds
+
+
+class Ruling(NamedTuple):
+    """What the log says for all workers, at some point of it."""
+
+    sequence: int = 0
+    """Of the last event that it rests on."""
+    policy: Policy = Policy()
+    stretch: float = 1.0
+
+    def after(self, recorded: Recorded) -> "Ruling":
+        """The same unless the event changes policy or pace, and is not known already."""
+        event = recorded.event
+        if recorded.sequence <= self.sequence:
+            return self
+        if isinstance(event, PolicyChanged):
+            return Ruling(recorded.sequence, event.policy, self.stretch)
+        if isinstance(event, PaceChanged):
+            return Ruling(recorded.sequence, self.policy, event.stretch)
+        return self
+
+    def rules_for(self, worker_id: str, labels: Mapping[str, str]) -> Rules:
+        return Rules(self.sequence, thresholds_for(self.policy, worker_id, labels, self.stretch))
+
+
+async def ruling_in_force(log: EventLog) -> Ruling:
+    """By what is recorded now; the defaults where nothing is. Waits for as long as the log is away."""
     return await until_answered(lambda: _last(log))
 
 
-async def _last(log: EventLog) -> Policy:
-    last = await log.last_on(TAIL)
-    if last is None:
-        return Policy()
-    if isinstance(last.event, PolicyChanged):
-        return last.event.policy
-    # Nobody understands what stands there last; for the leader, too, what was said before it is in force.
-    policy = Policy()
-    async with await log.reader(tails=[TAIL]) as reader:
-        while reader.sequence < last.sequence:
+async def policy_in_force(log: EventLog) -> Policy:
+    """As `ruling_in_force`, for whom the pace does not concern."""
+    return (await ruling_in_force(log)).policy
+
+
+async def rulings_since(log: EventLog, sequence: int) -> list[Ruling]:
+    """What was in force at that place of the log, and all that has been since.
+
+    Raises:
+        LogError: the log does not answer.
+    """
+    last = await _last(log)
+    if last.sequence <= sequence:
+        return [last]
+    history = await _history(log, last.sequence)
+    before = [ruling for ruling in history if ruling.sequence <= sequence]
+    return [before[-1], *history[len(before) :]]
+
+
+async def _last(log: EventLog) -> Ruling:
+    policy = await log.last_on(POLICY)
+    while True:
+        pace = await log.last_on(PACE)
+        # Two questions are not one moment. A policy that was in force before and after this pace was so with it.
+        before, policy = policy, await log.last_on(POLICY)
+        if _sequence(before) == _sequence(policy):
+            break
+    if _garbled(policy, PolicyChanged) or _garbled(pace, PaceChanged):
+        # Nobody understands what stands there last; for the leader, too, what was said before it is in force.
+        return (await _history(log, max(_sequence(policy), _sequence(pace))))[-1]
+    ruling = Ruling()
+    for recorded in sorted(filter(None, (policy, pace)), key=_sequence):
+        ruling = ruling.after(recorded)
+    return ruling
+
+
+async def _history(log: EventLog, last: int) -> list[Ruling]:
+    """From the defaults on."""
+    rulings = [Ruling()]
+    async with await log.reader(tails=TAILS) as reader:
+        while reader.sequence < last:
             batch = await reader.next(SILENCE_S_MAX)
             if not batch:
-                raise LogError(f"the log holds a policy at {last.sequence}, and it does not come")
+                raise LogError(f"the log holds a change of policy or pace at {last}, and it does not come")
             for recorded in batch:
-                if isinstance(recorded.event, PolicyChanged):
-                    policy = recorded.event.policy
-    return policy
+                ruling = rulings[-1].after(recorded)
+                if ruling is not rulings[-1]:
+                    rulings.append(ruling)
+    return rulings
+
+
+def _sequence(recorded: Recorded | None) -> int:
+    return 0 if recorded is None else recorded.sequence
+
+
+def _garbled(recorded: Recorded | None, kind: type[Event]) -> bool:
+    return recorded is not None and not isinstance(recorded.event, kind)

@@ -70,6 +70,7 @@ def finished_command(
         signal=ended.signal,
         message=what,
         output=output,
+        unstartable=sentence is None and ended.cause == "not_started",
     )
 
 

@@ -1,12 +1,12 @@
 """Lanes of execution: what an agent needs to run jobs in child processes, one at a time, and to be rid of them."""
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 
 from events.host import host
 from worker.collecting import collect
+from worker.environment import slot_environment
 from worker.jobs import Collection, CommandJob, Job, Outcome, PytestJob, SlotEvent, SlotFinished, SlotStarted, Suite
 from worker.kept import PROCESSES, Kept, Runners, Warm
 from worker.kept_process import Ended, Limits
@@ -47,13 +47,7 @@ class Slot:
         self._on_events = on_events
         self._limits = Limits(fence_after_s=fence_after_s, grace_s=grace_s, memory_limit_bytes=memory_limit_bytes)
         self._start_timeout_s = start_timeout_s
-        self._env = {
-            **(os.environ if env is None else env),
-            "PYTEST_XDIST_WORKER": f"gw{index}",
-            "PYTEST_XDIST_WORKER_COUNT": str(slot_count),
-            "RESURGAM_WORKER_ID": worker_id,
-        }
-        self._env.pop("PYTEST_CURRENT_TEST", None)
+        self._env = slot_environment(env, worker_id=worker_id, index=index, slot_count=slot_count)
         self._queue: deque[Job] = deque()
         self._handed: dict[str, PytestJob] = {}
         self._running: Running | None = None
@@ -80,6 +74,17 @@ class Slot:
     @property
     def busy(self) -> bool:
         return self._running is not None or bool(self._handed) or bool(self._queue)
+
+    @property
+    def free(self) -> bool:
+        """It neither runs a job nor gets ready for one."""
+        preparing = (warm := self._warm) is not None and (warm.ready is None or warm.finishing)
+        return self._running is None and not preparing
+
+    @property
+    def output_bytes(self) -> int:
+        """What the process of the running job has written itself since the job began."""
+        return len(process.output) if (process := self._process()) is not None else 0
 
     # What the agent asks for
 
@@ -123,10 +128,9 @@ class Slot:
 
     def keep_alive(self) -> None:
         """To be called about once a second, and only while this worker may run what it was given."""
-        if self._warm is not None:
-            self._warm.process.keep_alive()
-        if self._command is not None:
-            self._command.keep_alive()
+        for process in (self._warm.process if self._warm is not None else None, self._command):
+            if process is not None:
+                process.keep_alive()
 
     def fence_after(self, seconds: float) -> None:
         """From now on, for what runs and for all that comes."""
@@ -196,10 +200,8 @@ class Slot:
             if self._running is None and not self._handed:
                 warm.finish()
             return False
-        if warm is None:
-            warm = self._start_warm(job.suite)
-            if warm is None:
-                return True
+        if warm is None and (warm := self._start_warm(job.suite)) is None:
+            return True
         if warm.finishing or len(self._handed) + (self._running is not None) >= HANDED_MAX:
             return False
         if not self._handed and self._running is None:
@@ -234,7 +236,8 @@ class Slot:
         try:
             self._command = self._runners.command(job, env=self._env, limits=self._limits, on_end=self._end_command)
         except (OSError, ValueError) as error:
-            self._tell(SlotFinished(job.key, Outcome.error, message=f"{job.argv!r} cannot be started: {error}"))
+            message = f"{job.argv!r} cannot be started: {error}"
+            self._tell(SlotFinished(job.key, Outcome.error, message=message, unstartable=True))
             return
         self._start(job, host().wall())
 
@@ -333,7 +336,7 @@ class Slot:
         for job in list(self._queue):
             if isinstance(job, PytestJob) and job.suite == suite:
                 self._queue.remove(job)
-                self._tell(SlotFinished(job.key, Outcome.error, message=message))
+                self._tell(SlotFinished(job.key, Outcome.error, message=message, unstartable=True))
 
     def _fence(self) -> None:
         """All that was fed may be somebody else's by now: nothing of it is started before it is fed again."""

@@ -14,7 +14,6 @@ import structlog
 
 from events.base import Event
 from events.bus import Bus
-from events.clock import ClusterClock, seconds
 from events.envelope import Recorded
 from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
 from events.host import host
@@ -22,14 +21,25 @@ from events.jetstream import JetStreamLog
 from events.policy import Policy
 from events.streams import STREAM_NOT_FOUND, Streams
 from events.system import PolicyChanged
-from events.worker import WorkerExited, WorkerFailed, WorkerRecoveryStarted, WorkerRegistered, WorkerStopped
+from events.worker import (
+    WorkerClaimed,
+    WorkerExited,
+    WorkerFailed,
+    WorkerRecoveryStarted,
+    WorkerRegistered,
+    WorkerStalled,
+    WorkerStopped,
+)
 from events.writer import Writer
 from worker.agent import FAILED, STOPPED, SUPERSEDED, UNREACHABLE
 from worker.options import Options
+from worker.orders import Orders
 from worker.outbox import Outbox
 from worker.patience import until_answered
 from worker.ports import AgentProcess, Processes
 from worker.ruling import policy_in_force
+from worker.stalls import Stalls
+from worker.succession import Succession, said_of
 from worker.watchdog import PINGS, Watchdog
 from worker.witness import serve_presence, serve_witness
 
@@ -62,6 +72,7 @@ class Watched:
         """The id of its last registration, known before it is stored."""
         self.last_word = ("", "")
         self.hung_s: float | None = None
+        self.stalled = False
         self.killed_for = ""
 
 
@@ -93,17 +104,19 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent_told = asyncio.Event()
         self._agent_gone = asyncio.Event()
-        self._clock = ClusterClock()
+        self._succession = Succession(bus, self._streams, self._log, self._writer, options.worker_id, processes)
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def prepare(self) -> None:
-        """Waits for the log, reads what is in force, and answers what others ask about workers from then on.
+        """Waits for the log and for the end of any other worker of its name, reads what is in force, and answers what
+        others ask about workers from then on.
 
         Raises:
             LogError: the broker does not answer, or refuses.
         """
         self._after = await self._await_setup()
         self._policy = await policy_in_force(self._log)
+        await self._succession.settle()
         streams, lifeline = self._streams, self._processes.lifeline
         await serve_presence(self._bus, streams, self.options.worker_id, "supervisor")
         if lifeline is not None:
@@ -193,6 +206,8 @@ class Supervisor:
         self._agent_gone.set()
         word, why = agent.last_word
         if self._superseded or word == "superseded":
+            if self._incarnation:  # of which the other one waits to hear the end
+                self._say(self._stopped(self._superseded or why))
             self._end(SUPERSEDED, self._superseded or why)
         elif word == "stopped" and code == STOPPED:
             self._end(code)
@@ -223,6 +238,7 @@ class Supervisor:
             exit_code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
             hung=agent.hung_s is not None,
+            stalled=agent.stalled,
             unanswered_s=agent.hung_s,
             detail=detail,
         )
@@ -263,16 +279,24 @@ class Supervisor:
                 after = await until_answered(self._log.last_sequence)
                 self._policy = await policy_in_force(self._log)
                 self._condemned = 0
+                # So may the ends of its predecessors, of which its next agent would not know then.
+                await self._succession.settle()
                 # The order to start one may be lost, and with it all that the log knew of this worker.
                 self._start_agent_if_none()
 
     async def _follow_from(self, after: int) -> None:
         tails = [f"worker.{self.options.worker_id}.*", "system.policy_changed"]
+        orders, stalls = Orders(), Stalls()
         async with await until_answered(lambda: self._log.reader(after, tails)) as reader:
             while True:
                 for recorded in await reader.next():
-                    self._clock.observe(recorded.time)
+                    orders.note(recorded.event)
+                    stalls.note(recorded.event)
                     self._note(recorded)
+                if reader.caught_up:  # else what comes next may say that it is over
+                    self._put_down(stalls.standing)
+                    if (order := orders.take()) is not None:
+                        self._start(self._restart(order))
 
     def _note(self, recorded: Recorded) -> None:
         event = recorded.event
@@ -282,31 +306,36 @@ class Supervisor:
         elif isinstance(event, WorkerRegistered):
             if agent is not None:
                 self._hear(agent)  # it announces a registration before it makes it
-            if recorded.id not in self._registrations:
+            if recorded.id not in self._registrations and recorded.sequence > self._succession.claimed:
                 self._give_way(recorded, event)
-        elif isinstance(event, WorkerFailed):
-            if event.incarnation == self._incarnation or (
-                event.incarnation is None and recorded.sequence > self._incarnation
-            ):
-                self._condemned = self._incarnation
-        elif isinstance(event, WorkerRecoveryStarted) and event.strategy == "restart":
-            if self._clock.now() < seconds(event.deadline):
-                self._start(self._restart(event))
-            else:
-                logger.info("order_too_late", attempt=event.attempt)
+        elif isinstance(event, WorkerClaimed):
+            if recorded.sequence > self._succession.claimed:
+                self._give_way(recorded, event)
+        elif isinstance(event, WorkerFailed) and (
+            event.incarnation == self._incarnation
+            or (event.incarnation is None and recorded.sequence > self._incarnation)
+        ):
+            self._condemned = self._incarnation
 
-    def _give_way(self, recorded: Recorded, other: WorkerRegistered) -> None:
-        """Another process has registered under this id. The newer one is the worker."""
-        self._superseded = (
-            f"worker id {self.options.worker_id!r} was taken over by process {other.pid} on {other.host} "
-            f"(event {recorded.sequence}): two workers cannot share an id, start one of them under another --worker-id"
-        )
+    def _give_way(self, recorded: Recorded, other: WorkerRegistered | WorkerClaimed) -> None:
+        """Another process has registered under this id, or is about to. The newer one is the worker."""
+        self._superseded = said_of(self.options.worker_id, other.host, other.pid, recorded.sequence)
         agent = self._agent
         if agent is None:
             self._end(SUPERSEDED, self._superseded)
         else:
             # It hears the same and ends by itself.
             self._kill_later(agent)
+
+    def _put_down(self, stalled: WorkerStalled | None) -> None:
+        """The leader has found the agent to be of no use, and gives its tasks away when nothing is left of it."""
+        agent = self._agent
+        if stalled is None or agent is None or agent.incarnation != stalled.incarnation or agent.stalled:
+            return
+        if self._policy.auto_recovery and not self._terminations:
+            logger.warning("agent_stalled", pid=agent.process.pid, cause=stalled.cause)
+            agent.stalled, agent.killed_for = True, stalled.cause
+            agent.process.kill()
 
     async def _restart(self, order: WorkerRecoveryStarted) -> None:
         agent = self._agent

@@ -6,6 +6,7 @@ import signal
 from events.connection import Connection
 from events.errors import LogError
 from worker.agent import UNREACHABLE
+from worker.bystander import Bystander, leave_bystander
 from worker.options import Options
 from worker.processes import ForkedProcesses
 from worker.supervision import Ending, Supervisor
@@ -14,8 +15,10 @@ from worker.sweep import sweep
 CONNECT_S_MAX = 5.0
 
 
-async def _serve(options: Options) -> Ending:
+async def _serve(options: Options, bystander: Bystander) -> Ending:
     processes = ForkedProcesses(options)
+    if processes.lifeline is not None:
+        bystander.introduce(processes.lifeline)
     try:
         bus = await Connection.connect(options.nats_url, name=f"supervisor/{options.worker_id}", wait_s=CONNECT_S_MAX)
         supervisor = Supervisor(options, bus, processes)
@@ -29,7 +32,9 @@ async def _serve(options: Options) -> Ending:
 
 def supervise(options: Options) -> Ending:
     """The whole life of a worker. When it returns, nothing of the worker is left."""
+    bystander = leave_bystander(options)
     with asyncio.Runner() as runner:
-        ending = runner.run(_serve(options))
+        ending = runner.run(_serve(options, bystander))
     sweep()
+    bystander.dismiss()
     return ending

@@ -11,10 +11,12 @@ from typing import Any, Literal
 from events.envelope import Draft, Recorded
 from events.task import TaskAssigned
 from events.work import CommandWork
+from events.worker import Progress
 from events.writer import Writer
 from worker.backlog import Assignment, Backlog, key_of
 from worker.jobs import CommandJob, Job, Outcome, PytestJob, SlotEvent, SlotFinished, SlotStarted, Suite
 from worker.outbox import Outbox
+from worker.ports import Vitals
 from worker.reports import Reports
 from worker.slots import Slot
 
@@ -35,6 +37,8 @@ class Held:
     assignment: Assignment
     slot: Slot
     started: bool = False
+    started_at: float = 0.0
+    """By the loop's clock."""
     ends_as: End | None = None
     """How it is reported if it ends because it was stopped."""
 
@@ -64,18 +68,26 @@ class Tenure:
         self._backlog = Backlog()
         self._held: dict[str, Held] = {}
         self._suites: dict[int, Suite] = {}
+        self._disowned: set[str] = set()
+        """Keys of what it has said that it does not have: should the order come after all, it is not obeyed."""
         self._arrivals = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def vitals(self) -> tuple[tuple[str, ...], int]:
-        running = tuple(held.assignment.task.task_id for held in self._held.values() if held.started)
-        return running, len(self._backlog) + len(self._held) - len(running)
+    def vitals(self) -> Vitals:
+        running = [held for held in self._held.values() if held.started]
+        return Vitals(
+            running=tuple(held.assignment.task.task_id for held in running),
+            progress=tuple(map(_progress, running)),
+            queued=len(self._backlog) + len(self._held) - len(running),
+            free=sum(slot.free for slot in self._slots),
+            unreported=len(self._outbox),
+        )
 
     # What the log says
 
     def assign(self, recorded: Recorded, task: TaskAssigned) -> None:
         key = key_of(task.incarnation, task.task_id, task.attempt)
-        if key in self._backlog or key in self._held:
+        if key in self._backlog or key in self._held or key in self._disowned:
             return
         self._arrivals += 1
         envelope = recorded.envelope
@@ -91,14 +103,18 @@ class Tenure:
         else:
             self._backlog.push(assignment)
 
-    def revoke(self, task_id: str, attempt: int) -> None:
-        """What has not begun never will and is handed back; what runs is stopped and says so when it is gone."""
+    def revoke(self, task_id: str, attempt: int, event_id: str) -> None:
+        """What has not begun never will and is handed back; what runs is stopped and says so when it is gone. Of what
+        is not here that is said: it has ended and been reported before, or the order for it was never heard."""
         key = key_of(self.incarnation, task_id, attempt)
         waiting = self._backlog.remove(key) or self._take_back(key)
         if waiting is not None:
             self._outbox.put([self._reports.returned(waiting)])
         elif key in self._held:
             self._soon(self._held[key].slot.cancel(key))
+        else:
+            self._disowned.add(key)
+            self._outbox.put([self._reports.unknown(task_id, attempt, event_id)])
 
     # What the slots say
 
@@ -109,7 +125,7 @@ class Tenure:
             if held is None:
                 continue
             if isinstance(event, SlotStarted):
-                held.started = True
+                held.started, held.started_at = True, asyncio.get_running_loop().time()
                 drafts.append(self._reports.started(held.assignment))
             else:
                 del self._held[event.key]
@@ -230,6 +246,11 @@ class Tenure:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _progress(held: Held) -> Progress:
+    seconds = asyncio.get_running_loop().time() - held.started_at
+    return Progress(held.assignment.task.attempt, round(seconds, 3), held.slot.output_bytes)
 
 
 def _suite(assignment: Assignment) -> Suite | None:

@@ -17,6 +17,8 @@ from events.worker import (
     WorkerPermanentlyFailed,
     WorkerRecoverySucceeded,
     WorkerRegistered,
+    WorkerStalled,
+    WorkerStallRefuted,
     WorkerStopped,
     WorkerSuspected,
 )
@@ -141,6 +143,12 @@ class Tally:
                 self._lane(event.worker_id).status = "alive"
             case WorkerSuspected():
                 self._lane(event.worker_id).status = "suspect"
+            case WorkerStalled():
+                self._lane(event.worker_id).status = "stalled"
+                if event.restart:
+                    self.news.append(f"worker {event.worker_id} is stalled and is started anew ({event.cause})")
+            case WorkerStallRefuted():
+                self._lane(event.worker_id).status = "alive"
             case WorkerFailed():
                 lane = self._lane(event.worker_id)
                 lane.status = "failed"

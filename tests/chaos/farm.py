@@ -35,7 +35,7 @@ from projections.client import QueryError, query
 from replay.reading import stretch
 from tests.chaos.work import Workshop
 from tests.waiting import described, event_in, is_kind, until
-from tests.worker.processes import MARK, marked, new_mark
+from tests.worker.processes import MARK, bystanders, marked, new_mark
 
 ROOT = Path(__file__).parents[2]
 TETHER = ROOT / "coordinator" / "tether.py"
@@ -135,6 +135,8 @@ class Farm:
                     member.process.wait()
             await self.bus.close()
             await self.broker.stop()
+            for pid in bystanders(self.mark):
+                psutil.Process(pid).kill()
             for pid in marked(self.mark):
                 if error is None:
                     raise AssertionError(f"process {pid} is left")
@@ -384,6 +386,6 @@ def alive(process: psutil.Process) -> bool:
 
 
 def as_toml(policy: Policy) -> str:
-    values = msgspec.to_builtins(policy)
-    lines = [f"{key} = {str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()]
+    """Without tables of overrides."""
+    lines = [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in msgspec.to_builtins(policy).items()]
     return "\n".join(["[policy]", *lines]) + "\n"

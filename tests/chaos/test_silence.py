@@ -141,4 +141,5 @@ async def test_most_of_the_farm_is_lost_at_once(new_farm: NewFarm) -> None:
         agents[2].kill()
         verdicts = await farm.verdicts()
         assert {(verdict.verdict, verdict.attempt) for verdict in verdicts.values()} == {("passed", 2)}
+        await farm.seen(WorkerRecoverySucceeded, worker_id="w3")
         assert len(await farm.events(WorkerRegistered)) == 6

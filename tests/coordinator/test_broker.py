@@ -82,7 +82,7 @@ async def test_a_wanted_port_that_is_taken_is_refused(tmp_path: Path) -> None:
 
 async def test_an_unhealthy_server_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HEALTH_EVERY_S", 0.02)
-    monkeypatch.setattr(module, "HEALTH_ANSWER_S_MAX", 0.1)
+    monkeypatch.setattr("coordinator.monitoring.ANSWER_S_MAX", 0.1)
     async with EmbeddedBroker(tmp_path) as broker:
         os.kill(pid_of(broker), signal.SIGSTOP)
         await until(lambda: broker.restarts == 1, 10, "the restart of a server that answers nothing")

@@ -9,7 +9,7 @@ import pytest
 from coordinator.config import example_file, load_settings
 from coordinator.faults import UsageFault
 from coordinator.settings import POLICY_HELP, SERVICE_HELP, ServiceSettings, Settings
-from events.policy import Policy
+from events.policy import Override, Policy
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,6 +115,13 @@ def test_variables_of_others_are_left_alone() -> None:
         ("[policy]\nauto_recovery = 1\n", "auto_recovery is 1; it takes true or false"),
         ("[coordinator]\ncoordinator_id = ''\n", "coordinator_id is ''; it takes 1 to 64 letters"),
         ("[policy]\nfailed_after = 3\n", "(given: failed_after by "),
+        ("[[policy.overrides]]\nworker = 'a b'\n", "it takes a list of tables with worker, labels, suspect_after"),
+        ("[[policy.overrides]]\nfailed_later = 3\n", "Object contains unknown field `failed_later` - at `$[0]`"),
+        ("[[policy.overrides]]\nworker = 'far-*'\n", "overrides: table 1 changes nothing; it takes suspect_after, "),
+        (
+            "[[policy.overrides]]\nlabels = {site = 'far'}\nfailed_after = 11\n",
+            "overrides: with table 1, suspect_after 6 s < self_fence_after 12 s < failed_after 11 s does not hold",
+        ),
         ("[policy]\nheartbeat_interval = 3\n", "set suspect_after to at least 9 (given: heartbeat_interval by "),
     ],
 )
@@ -146,6 +153,26 @@ def test_mistakes_in_flags(flags: dict[str, Any], sentence: str) -> None:
     assert sentence in str(caught.value)
 
 
+def test_overrides_are_tables_of_their_own(tmp_path: Path) -> None:
+    text = """
+        [policy]
+        failed_after = 20
+
+        [[policy.overrides]]
+        worker = "far-*"
+        failed_after = 60
+
+        [[policy.overrides]]
+        labels = {site = "moon"}
+        detector = "deadline"
+    """
+    policy = load_settings(file=written(tmp_path, text), environment={}).policy
+    assert policy.overrides == (
+        Override(worker="far-*", failed_after=60.0),
+        Override(labels={"site": "moon"}, detector="deadline"),
+    )
+
+
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b"\xff\xfe\x00")
@@ -164,7 +191,7 @@ def test_the_example_is_fresh() -> None:
 
 
 def test_the_example_means_the_defaults(tmp_path: Path) -> None:
-    optional = ("#nats_url", "#coordinator_id")
+    optional = ("#nats_url", "#replicas", "#coordinator_id")
     text = "\n".join(
         line[1:] if line.startswith("#") and " = " in line and not line.startswith(("# ", *optional)) else line
         for line in example_file().splitlines()

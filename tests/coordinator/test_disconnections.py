@@ -9,17 +9,23 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from coordinator.broker import ACCOUNT, DISCONNECTIONS, GLOBAL_ACCOUNT, EmbeddedBroker
+from coordinator.broker import EmbeddedBroker
+from coordinator.broker_configuration import ACCOUNT, DISCONNECTIONS, GLOBAL_ACCOUNT
 from coordinator.disconnections import Advisory, advisories_come, say_if_blind
 from coordinator.storage import streams_fitting
 from events.bus import Bus, Message
 from events.connection import Connection
 from events.jetstream import JetStreamLog
+from events.policy import Policy
 from events.streams import ensure_streams
 from events.system import CoordinatorStopped
+from events.worker import WorkerFailed, WorkerVanished
 from events.writer import Writer
 from tests.conftest import BrokerProcess, nats_server_binary
-from tests.waiting import until
+from tests.coordinator.test_service import running, settings
+from tests.waiting import is_kind, until
+from tests.worker.farm import Farm
+from tests.worker.test_bystander import kill_whole
 
 
 async def test_the_embedded_broker_tells_and_another_does_not(
@@ -102,3 +108,23 @@ async def test_streams_from_before_there_were_accounts_are_kept(tmp_path: Path) 
             assert await JetStreamLog(bus, streams).last_sequence() == appended.last
             await bus.close()
     assert [path.name for path in (store / "jetstream").iterdir()] == [ACCOUNT]
+
+
+async def test_a_worker_that_is_alone_on_its_machine_is_found_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator is on another: it cannot look, and the one who can was left behind for that."""
+    monkeypatch.setattr("coordinator.service.this_machine", lambda: None)
+    async with running(settings(tmp_path)) as service:
+        farm = Farm(service.bus, service.streams)
+        try:
+            worker = await farm.start("w1")
+            kill_whole(worker)
+            vanished = await farm.seen(is_kind(WorkerVanished, worker_id="w1", incarnation=worker.incarnation))
+            failed = await farm.seen(is_kind(WorkerFailed, worker_id="w1", reason="disconnected"))
+            assert isinstance(vanished.event, WorkerVanished)
+            assert vanished.event.closed_at is not None
+            # Its heartbeats would have been missed only after that.
+            assert failed.time - vanished.event.closed_at.timestamp() < Policy().suspect_after
+        finally:
+            farm.stop()

@@ -41,11 +41,15 @@ def reporting() -> Reporting:
 
 @pytest.fixture
 async def server(reporting: Reporting) -> AsyncIterator[HttpServer]:
-    made = HttpServer(reporting, listen("127.0.0.1", 0))
+    made = HttpServer(reporting, unknown, listen("127.0.0.1", 0))
     running = asyncio.create_task(made.run_until_stopped())
     yield made
     made.stop()
     await running
+
+
+async def unknown(_: int | None) -> None:
+    return None
 
 
 async def ask(server: HttpServer, path: str) -> Answer:
@@ -93,7 +97,7 @@ async def test_what_counts_as_healthy(
 
 
 async def test_the_index_and_the_rest(server: HttpServer) -> None:
-    assert (await ask(server, "/")).content["paths"] == ["/healthz"]
+    assert (await ask(server, "/")).content["paths"] == ["/healthz", "/api/health"]
     assert (await ask(server, "/nothing")).status == 404
 
 
@@ -114,7 +118,7 @@ async def test_an_address_of_somebody_else(host: str) -> None:
 
 
 async def test_the_port_is_free_again_after_stop() -> None:
-    server = HttpServer(lambda: HEALTHY, listen("127.0.0.1", 0))
+    server = HttpServer(lambda: HEALTHY, unknown, listen("127.0.0.1", 0))
     running = asyncio.create_task(server.run_until_stopped())
     port = int(server.address.rpartition(":")[2])
     await ask(server, "/healthz")
@@ -124,7 +128,7 @@ async def test_the_port_is_free_again_after_stop() -> None:
 
 
 async def test_a_server_that_never_ran_gives_its_port_back() -> None:
-    server = HttpServer(lambda: HEALTHY, listen("127.0.0.1", 0))
+    server = HttpServer(lambda: HEALTHY, unknown, listen("127.0.0.1", 0))
     port = int(server.address.rpartition(":")[2])
     server.close()
     listen("127.0.0.1", port).close()

@@ -1,6 +1,7 @@
 """The coordinator as a whole: in this process, and as a process of its own that is told to stop, or killed."""
 
 import asyncio
+import functools
 import json
 import os
 import re
@@ -11,12 +12,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from coordinator.access import open_system
+from coordinator.broker import EmbeddedBroker
 from coordinator.endpoint import is_alive, read_endpoint
 from coordinator.faults import BrokerFault
 from coordinator.service import CoordinatorService
 from coordinator.settings import ServiceSettings, Settings
+from events.bus import Bus
+from events.connection import Connection
 from events.kinds import tag_of
 from events.policy import Policy
 from events.streams import Streams
@@ -225,3 +230,29 @@ async def test_a_history_file_of_somebody_else_is_refused(tmp_path: Path) -> Non
     assert "foreign.duckdb" in said.splitlines()[-1]
     assert said.splitlines()[-1].startswith("resurgam: ")
     assert "Traceback" not in said
+
+
+async def test_a_broker_that_goes_away_while_streams_are_made_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = EmbeddedBroker(tmp_path / "broker", sync="default")
+    await broker.start()
+    service = CoordinatorService(settings(tmp_path, nats_url=broker.url))
+    service._bus = bus = await Connection.connect(broker.url, name="test")
+    # What was asked before the end of the broker is not answered; it need not take so long to find that out.
+    monkeypatch.setattr(bus, "api", functools.partial(Bus.api, bus, timeout_s=0.1))
+    await broker.stop()
+    await until(lambda: not bus.connected, what="the disconnection")
+    with structlog.testing.capture_logs() as logs:
+        making = asyncio.create_task(service._ensure_streams())
+        try:
+            await until(
+                lambda: any(entry["event"] == "waiting_for_broker" for entry in logs), what="it to say that it waits"
+            )
+            assert not making.done()
+            await broker.start()
+            await making
+        finally:
+            making.cancel()
+            await bus.close()
+            await broker.stop()

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from coordinator.broker import DISCONNECTIONS
+from coordinator.broker_configuration import DISCONNECTIONS
 from events.clock import utc
 from tests.simulation import jetstream_api
 from tests.simulation.bus import SimBus

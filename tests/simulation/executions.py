@@ -31,6 +31,17 @@ class Conduct(StrEnum):
     kills_keeper = "kill-keeper"
 
 
+class Ailment(StrEnum):
+    """What is wrong with a machine, whatever runs on it."""
+
+    none = "none"
+    fails = "everything fails at once"
+    cannot_begin = "no interpreter starts"
+
+
+AT_ONCE_S = 0.02
+
+
 class Plan(NamedTuple):
     duration_s: float
     conduct: Conduct
@@ -77,6 +88,8 @@ class Executions:
         self.ends: Counter[str] = Counter()
         """Of all that have ended: how many in which way."""
         self.overlaps: list[Overlap] = []
+        self.spoiled: set[str] = set()
+        """Tasks of which an attempt fell to an ailing machine: they may have failed, whatever they were to do."""
 
     def begin(self, key: str, worker_id: str, host: str) -> Execution:
         """`key` is the job's: `INCARNATION.TASK_ID.ATTEMPT`."""

@@ -79,6 +79,19 @@ class FaultKind(enum.StrEnum):
     OPERATOR_SYNTHETIC_FAILURE = "operator_synthetic_failure"
     OPERATOR_RESTART = "operator_restart"
     OPERATOR_READMIT = "operator_readmit"
+    ASSIGNMENT_SWALLOWED = "assignment_swallowed"
+    SLOTS_STUCK = "slots_stuck"
+    ORDERS_UNHEARD = "orders_unheard"
+    EVERYTHING_FAILS = "everything_fails"
+
+
+LATER = (
+    FaultKind.ASSIGNMENT_SWALLOWED,
+    FaultKind.SLOTS_STUCK,
+    FaultKind.ORDERS_UNHEARD,
+    FaultKind.EVERYTHING_FAILS,
+)
+"""Kinds that came after seeds had been drawn: they are drawn apart, and only take the place of some of the others."""
 
 
 class Nature(NamedTuple):
@@ -148,6 +161,12 @@ NATURES: dict[FaultKind, Nature] = {
     FaultKind.OPERATOR_SYNTHETIC_FAILURE: Nature("worker", "the operator injects a made-up failure of it"),
     FaultKind.OPERATOR_RESTART: Nature("worker", "the operator restarts it by hand: stop, and start after duration"),
     FaultKind.OPERATOR_READMIT: Nature("worker", "the operator re-admits it, whatever its state"),
+    FaultKind.ASSIGNMENT_SWALLOWED: Nature("worker", "its agent forgets the next assignment that it reads"),
+    FaultKind.SLOTS_STUCK: Nature("worker", "for duration its agent begins nothing of what it has"),
+    FaultKind.ORDERS_UNHEARD: Nature("worker", "for duration its agent beats on and hears no order"),
+    FaultKind.EVERYTHING_FAILS: Nature(
+        "worker", "for duration whatever its machine runs fails at once, or never begins"
+    ),
 }
 """In cases of several victims (which task, which event, which policy) `Fault.choice` decides."""
 
@@ -167,6 +186,8 @@ class Hazard(msgspec.Struct, frozen=True, omit_defaults=True):
 BLINK = (0.05, 5.0)
 OUTAGE = (0.2, 60.0)
 """On both sides of suspicion (6 s), self-fencing (12 s) and failure (15 s)."""
+STUCK = (5.0, 60.0)
+"""On both sides of the deadlines for beginning work and for obeying orders (10 s, and 5 s more)."""
 REBOOT = (0.5, 45.0)
 HARDLY = (0.02, 0.6)
 """Shares of time that a slow process runs."""
@@ -228,6 +249,10 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     operator_synthetic_failure: Hazard = Hazard(2)
     operator_restart: Hazard = Hazard(1, duration_s=BLINK)
     operator_readmit: Hazard = Hazard(1)
+    assignment_swallowed: Hazard = Hazard(2)
+    slots_stuck: Hazard = Hazard(3, duration_s=STUCK)
+    orders_unheard: Hazard = Hazard(4, duration_s=STUCK)
+    everything_fails: Hazard = Hazard(2, duration_s=OUTAGE)
 
     together: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """The share of all faults that come within moments of another one."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from tests.simulation.executions import Conduct, Execution, Executions, plan_of
+from tests.simulation.executions import AT_ONCE_S, Ailment, Conduct, Execution, Executions, Plan, plan_of
 from tests.simulation.process import SimProcess
 from worker.excerpt import Excerpt
 from worker.jobs import CommandJob
@@ -34,6 +34,9 @@ class Owner(Protocol):
 
     @property
     def slowness(self) -> float: ...
+
+    @property
+    def ailment(self) -> Ailment: ...
 
     def stop(self) -> None:
         """SIGSTOP."""
@@ -223,7 +226,14 @@ class CommandKeeper(Keeper):
         super().__init__(owner, job.key, limits, on_end)
 
     def begin(self) -> None:
-        self._execution = self.owner.executions.begin(self._key, self.owner.worker_id, self.host.name)
+        executions, ailment = self.owner.executions, self.owner.ailment
+        if ailment is not Ailment.none:
+            executions.spoiled.add(self._key.split(".")[1])
+            self._plan = Plan(AT_ONCE_S, Conduct.fails)
+        if ailment is Ailment.cannot_begin:
+            self.finish(Ended("not_started"))
+            return
+        self._execution = executions.begin(self._key, self.owner.worker_id, self.host.name)
         if self._plan.conduct is not Conduct.hangs:
             self._loop.call_later(self._plan.duration_s * self.owner.slowness, self._act)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tests.simulation import strikes_machines, strikes_people, strikes_services, strikes_workers
+from tests.simulation import strikes_machines, strikes_people, strikes_services, strikes_useless, strikes_workers
 from tests.simulation.arena import Arena, Strike, start_worker
 from tests.simulation.faults import LEADER, Fault, FaultKind
 from tests.simulation.schedule import schedule_of
@@ -23,6 +23,7 @@ STRIKES: dict[FaultKind, Strike] = {
     **strikes_services.STRIKES,
     **strikes_machines.STRIKES,
     **strikes_people.STRIKES,
+    **strikes_useless.STRIKES,
 }
 
 

@@ -7,11 +7,11 @@ random weights, since a system under everything at once never gets far enough to
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from tests.simulation.faults import LEADER, NATURES, Aim, Fault, FaultKind, Faults, Hazard, Schedule
+from tests.simulation.faults import LATER, LEADER, NATURES, Aim, Fault, FaultKind, Faults, Hazard, Schedule
 from tests.simulation.scenario import Count, Scenario, Seconds, Workload, log_uniform
 
 FAULTS_MAX = 200
@@ -83,7 +83,7 @@ def scenario_of(seed: int, options: Options | None = None) -> Scenario:
         workload=workload,
         faulty_s=faulty_s,
         quiet_s=_quiet_s(workload, workers * slots),
-        faults=_swarm(rng("swarm")),
+        faults=_swarm(rng("swarm"), rng("later")),
         faults_count=count if given.faults is None else given.faults,
     )
 
@@ -121,12 +121,12 @@ def _quiet_s(workload: Workload, slots: int) -> float:
     return round(QUIET_S_MIN + 4 * work_s, 1)
 
 
-def _swarm(rng: random.Random) -> Faults:
+def _swarm(rng: random.Random, later: random.Random) -> Faults:
     everything = Faults()
     chosen: dict[str, Hazard] = {}
     for kind in FaultKind:
-        hazard = everything.of(kind)
-        on, weight = rng.random() < KIND_IS_ON, log_uniform(rng, WEIGHTS)
+        hazard, source = everything.of(kind), later if kind in LATER else rng
+        on, weight = source.random() < KIND_IS_ON, log_uniform(source, WEIGHTS)
         chosen[kind.value] = msgspec.structs.replace(hazard, per_hour=round(hazard.per_hour * weight if on else 0.0, 4))
     together = rng.choice((0.0, 0.2, 0.7))
     return msgspec.structs.replace(everything, together=together, **chosen)
@@ -140,11 +140,41 @@ def schedule_of(scenario: Scenario) -> Schedule:
     kinds = [kind for kind in FaultKind if scenario.faults.of(kind).per_hour > 0 and _possible(kind, scenario, targets)]
     if not kinds:
         return ()
-    weights = [scenario.faults.of(kind).per_hour for kind in kinds]
-    rng = random.Random(f"{scenario.seed}/schedule")
+    first = [kind for kind in kinds if kind not in LATER] or kinds
+    schedule = _drawn(random.Random(f"{scenario.seed}/schedule"), scenario, first, targets)
+    later = [kind for kind in kinds if kind not in first]
+    return _mixed(random.Random(f"{scenario.seed}/later schedule"), scenario, schedule, first, later)
+
+
+def _drawn(rng: random.Random, scenario: Scenario, kinds: Sequence[FaultKind], targets: Targets) -> Schedule:
+    weights = _weights(scenario, kinds)
     return tuple(
         _fault(rng, at, rng.choices(kinds, weights)[0], scenario.faults, targets)
         for at in sorted(_moments(rng, scenario, sum(weights)))
+    )
+
+
+def _weights(scenario: Scenario, kinds: Sequence[FaultKind]) -> list[float]:
+    return [scenario.faults.of(kind).per_hour for kind in kinds]
+
+
+def _mixed(
+    rng: random.Random,
+    scenario: Scenario,
+    schedule: Schedule,
+    first: Sequence[FaultKind],
+    later: Sequence[FaultKind],
+) -> Schedule:
+    """Some of the faults are of later kinds instead, as many as is their share; all others stay as they were."""
+    if not later:
+        return schedule
+    weights = _weights(scenario, later)
+    share = sum(weights) / (sum(weights) + sum(_weights(scenario, first)))
+    return tuple(
+        _fault(rng, fault.at, rng.choices(later, weights)[0], scenario.faults, targets_of(scenario))
+        if rng.random() < share
+        else fault
+        for fault in schedule
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 
-from events.policy import Policy
+from events.policy import Override, Policy
 from tests.simulation import strangers
 from tests.simulation.arena import Arena, Strike
 from tests.simulation.executions import Conduct
@@ -19,8 +19,13 @@ POLICIES = (
     Policy(ahead=2.0, tasks_ahead_max=4, degraded_below=0.9, critical_below=0.7),
     Policy(attempts_reset_after=30.0, recovery_attempts_window=120.0),
     Policy(max_recovery_attempts=2, recovery_attempt_timeout=5.0),
+    # Other silences: a worker that is cut off does not learn of them.
+    Policy(heartbeat_interval=1.0, suspect_after=3.0, self_fence_after=5.0, failed_after=7.0),
+    Policy(suspect_after=10.0, self_fence_after=30.0, failed_after=40.0, detector="deadline"),
+    Policy(overrides=(Override(worker="*1", failed_after=25.0), Override(worker="*2", suspect_after=8.0))),
+    # And so few heartbeats that the pace follows the number of workers.
+    Policy(heartbeat_rate_max=1.0),
 )
-"""Not among them: shorter silences. A worker that is cut off learns of them too late."""
 
 
 async def task_poisons_agent(arena: Arena, fault: Fault) -> bool:

@@ -15,6 +15,7 @@ from events.work import CommandWork, PytestWork, Suite
 from events.worker import WorkerDraining, WorkerExited, WorkerFailed, WorkerRegistered, WorkerStopped
 from tests.simulation.broker import SimBroker
 from tests.simulation.executions import Execution, Executions
+from tests.simulation.lifelines import Lifelines
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.process import SimHost, SimProcess
@@ -39,6 +40,7 @@ class Scene:
         self.executions = Executions(self.loop.time)
         self.farm: Farm
         self.workers: list[SimWorker] = []
+        self.lifelines = Lifelines()
 
     def host(self, name: str) -> SimHost:
         return SimHost(self.loop, name, seed=self.seed)
@@ -63,7 +65,15 @@ class Scene:
 
     def worker(self, host: str = "worker-1", worker_id: str = "w1", slowness: float = 1.0) -> SimWorker:
         settings = Options(nats_url="nats://broker:4222", worker_id=worker_id, slots=2, drain_timeout_s=5.0)
-        made = SimWorker(self.host(host), self.broker.connect, settings, self.executions, slowness=slowness)
+        made = SimWorker(
+            self.host(host),
+            self.broker.connect,
+            settings,
+            self.executions,
+            slowness=slowness,
+            lifelines=self.lifelines,
+            machine=host,
+        )
         self.workers.append(made)
         return made
 

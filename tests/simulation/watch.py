@@ -231,6 +231,8 @@ class Watch:
                 allowed |= {"cancelled"}
             if self.world.nemesis.done:
                 allowed |= {"crashed"}
+            if promise.task_id in self.world.executions.spoiled:
+                allowed |= {"failed"}
             verdict = self._verdict_of.get(promise.task_id)
             if verdict not in allowed:
                 self.blame(

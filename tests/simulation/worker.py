@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from events.bus import Bus
 from events.errors import LogError
-from tests.simulation.executions import Executions
+from tests.simulation.executions import Ailment, Executions
 from tests.simulation.keeper import Keeper, start_command
 from tests.simulation.lifelines import Lifelines
 from tests.simulation.line import SimLink, pair
@@ -25,10 +25,12 @@ from worker.options import Options
 from worker.ports import Gauges, Surroundings
 from worker.slots import Slot
 from worker.supervision import Ending, Supervisor
+from worker.tenure import Tenure
 
 BOOT_S = (0.2, 0.6)
 """From the start of a worker to its first request: an interpreter and its imports."""
 FORK_S = (0.002, 0.02)
+SUPERVISOR_PID = 999
 GAUGES = Gauges(cpu_percent=10.0, memory_bytes=50_000_000, load_1m=0.5)
 
 Connect = Callable[[SimProcess, str], Awaitable[Bus]]
@@ -57,6 +59,15 @@ class SimAgent:
     @property
     def slowness(self) -> float:
         return self._worker.slowness
+
+    @property
+    def ailment(self) -> Ailment:
+        return self._worker.ailment
+
+    @property
+    def tenure(self) -> Tenure | None:
+        """What its present incarnation works by."""
+        return None if self._agent is None else self._agent._tenure
 
     @property
     def supervisor(self) -> SimProcess:
@@ -104,7 +115,7 @@ class SimAgent:
         surroundings = Surroundings(
             hostname=host.name,
             pid=self.pid,
-            gauges=lambda: GAUGES,
+            gauges=lambda _: GAUGES,
             slot=functools.partial(Slot, env={}, runners=runners),
             lifeline=self._worker.lifeline,
         )
@@ -136,6 +147,7 @@ class SimWorker:
         self.options = options
         self.executions = executions
         self.slowness = slowness
+        self.ailment = Ailment.none
         self.pids = itertools.count(1000)
         self.supervisor: SimProcess | None = None
         self.agent: SimAgent | None = None
@@ -273,6 +285,11 @@ class SimWorker:
     def lifeline(self) -> Lifeline | None:
         """Of `worker.ports.Processes`."""
         return self._lifeline
+
+    @property
+    def origin(self) -> tuple[str, int]:
+        """Of `worker.ports.Processes`."""
+        return self.host.name, SUPERVISOR_PID
 
     def is_held(self, lifeline: Lifeline) -> bool:
         """Of `worker.ports.Processes`."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ from events.work import CommandWork, PytestWork, Suite
 from events.worker import Heartbeat, RecordedHeartbeat, WorkerExited, WorkerRecoveryStarted, WorkerRegistered
 from events.writer import Writer
 from tests.waiting import event_in, is_kind, until
-from tests.worker.processes import MARK, marked, new_mark
+from tests.worker.processes import MARK, bystanders, marked, new_mark
 
 ROOT = Path(__file__).parents[2]
 PYTHON = (sys.executable, "-I", "-S", "-c")
@@ -83,6 +84,8 @@ class Worker:
     def stop(self) -> None:
         self.process.kill()  # takes along what was stopped, too
         self.process.wait()
+        for pid in bystanders(self.mark):
+            os.kill(pid, signal.SIGKILL)
         if self.process.stderr is not None:
             self.process.stderr.close()
 

@@ -11,8 +11,26 @@ def new_mark() -> str:
     return uuid.uuid4().hex
 
 
+BYSTANDER = b"bystander\n"
+
+
 def marked(mark: str) -> list[int]:
-    """The living processes with this mark in their environment; the dead have none."""
+    """The living processes with this mark in their environment; the dead have none. But for the witnesses of workers,
+    which outlive these: `bystanders`."""
+    return [pid for pid in _with_mark(mark) if not _is_bystander(pid)]
+
+
+def bystanders(mark: str) -> list[int]:
+    return [pid for pid in _with_mark(mark) if _is_bystander(pid)]
+
+
+def _is_bystander(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_bytes() == BYSTANDER
+    return False
+
+
+def _with_mark(mark: str) -> list[int]:
     wanted = f"{MARK}={mark}".encode()
     found = []
     for process in Path("/proc").iterdir():

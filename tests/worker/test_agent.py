@@ -191,12 +191,13 @@ async def test_orders_for_another_incarnation_are_not_heard(farm: Farm) -> None:
             TaskRevoked(task_id="t1", worker_id="w1", incarnation=incarnation, attempt=1),
             WorkerFailed(worker_id="w1", reason="silence", incarnation=incarnation),
         )
-    # The same id on another attempt is not the one that runs either.
+    # The same id on another attempt is not the one that runs either, and that is said.
     await farm.say(TaskRevoked(task_id="t1", worker_id="w1", incarnation=worker.incarnation, attempt=2))
     await farm.say(WorkerRecoveryProbed(worker_id="w1", incarnation=worker.incarnation, attempt=3))
     await farm.seen(is_kind(WorkerProbeAnswered, incarnation=worker.incarnation, attempt=3))
     assert "started" not in await farm.story("t9")
-    assert await farm.story("t1") == ["assigned", "started", *["revoked"] * 4]
+    assert await farm.story("t1") == ["assigned", "started", *["revoked"] * 4, "returned"]
+    await farm.seen(is_kind(TaskReturned, task_id="t1", attempt=2, unknown=True))
 
 
 async def test_an_assignment_read_twice_runs_once(farm: Farm) -> None:

@@ -47,7 +47,7 @@ class Life:
         self.wire = Wire()
         self.incarnation = 0
         options = Options(nats_url=farm.bus.url, worker_id="w1", namespace=farm.streams.namespace)
-        surroundings = Surroundings(hostname="here", pid=1, gauges=lambda: Gauges(0.0, 0, 0.0), slot=Slot)
+        surroundings = Surroundings(hostname="here", pid=1, gauges=lambda _: Gauges(0.0, 0, 0.0), slot=Slot)
         self.agent = Agent(options, self.wire, farm.bus, surroundings)
         self.run = asyncio.ensure_future(self.agent.run())
 

@@ -6,24 +6,33 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from events.base import Event
 from events.bus import Bus
+from events.clock import utc
 from events.streams import Streams
 from events.task import TaskStarted
 from events.worker import (
+    Strategy,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
     WorkerProbeAnswered,
     WorkerReadmitted,
+    WorkerRecoveryFailed,
     WorkerRecoveryProbed,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
     WorkerStopped,
 )
 from tests.waiting import is_kind, until
 from tests.worker.farm import CLINGS, SHORT, Farm, Worker, command
+from worker.orders import Orders
 from worker.watchdog import PINGS, Watchdog
 
 
@@ -131,12 +140,29 @@ async def test_an_order_is_fulfilled_by_an_agent_that_renews_itself(farm: Farm) 
     assert not await farm.events(WorkerExited)
 
 
-async def test_an_order_past_its_deadline_is_not_carried_out(farm: Farm) -> None:
+async def test_an_order_stands_by_whatever_clock(farm: Farm) -> None:
+    """The broker's has been set back since the leader looked at it, or forth: the attempt is open, the order stands."""
     worker = await farm.start()
-    await farm.order_restart(worker, within_s=-1)
-    await farm.order_restart(worker, attempt=2)
+    await farm.order_restart(worker, within_s=-3_600.0)
     report = await farm.exit_of(worker)
-    assert "attempt 2" in report.detail
+    assert "attempt 1" in report.detail
+    await farm.registered(worker)
+
+
+async def test_an_order_that_is_heard_of_too_late_is_not_carried_out(farm: Farm) -> None:
+    """The supervisor stood still while attempts were begun and given up."""
+    worker = await farm.start()
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    for attempt in (1, 2):
+        await farm.order_restart(worker, attempt)
+        given_up = WorkerRecoveryFailed(
+            worker_id="w1", incarnation=worker.incarnation, attempt=attempt, strategy="restart", error="no answer"
+        )
+        await farm.say(given_up)
+    os.kill(worker.process.pid, signal.SIGCONT)
+    await farm.order_restart(worker, attempt=3)
+    report = await farm.exit_of(worker)
+    assert "attempt 3" in report.detail
     await farm.registered(worker)
     assert len(await farm.events(WorkerExited)) == 1
 
@@ -190,6 +216,44 @@ async def test_the_older_worker_gives_way_without_an_agent_too(farm: Farm) -> No
     await farm.exit_of(older)
     await farm.start("w1")
     assert await older.ended() == 4
+
+
+# Orders alone
+
+
+def restart(attempt: int, strategy: Strategy = "restart") -> WorkerRecoveryStarted:
+    return WorkerRecoveryStarted(
+        worker_id="w1", incarnation=1, attempt=attempt, strategy=strategy, deadline=utc(1_000_000.0)
+    )
+
+
+def over(attempt: int) -> dict[str, Any]:
+    return {"worker_id": "w1", "incarnation": 1, "attempt": attempt, "strategy": "restart"}
+
+
+@pytest.mark.parametrize(
+    ("told", "standing"),
+    [
+        ([], None),
+        ([restart(1)], 1),
+        ([restart(1), restart(2)], 2),
+        ([restart(1), restart(2, "await")], None),
+        ([restart(1, "await")], None),
+        ([restart(1), WorkerRecoveryFailed(**over(1), error="no")], None),
+        ([restart(1), WorkerRecoverySuperseded(**over(1), reason="stopped")], None),
+        ([restart(1), WorkerRecoverySucceeded(**over(1), duration_s=1.0)], None),
+        ([restart(1), WorkerPermanentlyFailed(worker_id="w1", attempts=5)], None),
+        ([restart(2), WorkerRecoveryFailed(**over(1), error="no")], 2),
+        ([restart(1), WorkerFailed(worker_id="w1", reason="silence"), None], 1),
+    ],
+)
+def test_which_order_stands(told: list[Event | None], standing: int | None) -> None:
+    orders = Orders()
+    for event in told:
+        orders.note(event)
+    order = orders.take()
+    assert (None if order is None else order.attempt) == standing
+    assert orders.take() is None, "each is carried out once"
 
 
 # How it is called

@@ -1,0 +1,159 @@
+"""Two processes under one worker id, in virtual time: the newer one stays, and nothing of both runs at one time."""
+
+import pytest
+
+from events.task import TaskStarted
+from events.worker import WorkerClaimed, WorkerExited, WorkerFailed, WorkerRegistered, WorkerStopped
+from tests.simulation.test_worker import POLICY, Scene, sim, simulated
+from tests.simulation.worker import SimWorker
+from tests.waiting import is_kind, until
+from tests.worker.farm import Worker
+from worker.agent import SUPERSEDED
+
+LONG_S = POLICY.failed_after * 3
+
+
+async def busy(scene: Scene) -> tuple[SimWorker, Worker]:
+    """An older worker, with a task that runs in each slot."""
+    older = scene.worker()
+    seen = await scene.started(older)
+    await scene.farm.assign(seen, sim(600, "hang"), sim(600))
+    for task_id in ("t1", "t2"):
+        await scene.running(task_id)
+    return older, seen
+
+
+async def registered(scene: Scene, seen: Worker) -> Worker:
+    """The next incarnation of the worker, whoever it is."""
+    within_s = LONG_S + POLICY.failed_after
+    kind = is_kind(WorkerRegistered, worker_id="w1")
+    recorded = await scene.farm.seen(kind, within_s, after=seen.incarnation, what="the registration of the newer one")
+    newer = Worker("w1", None, "")  # type: ignore[arg-type]  # there is no such process
+    newer.incarnation = recorded.sequence
+    return newer
+
+
+async def has_given_way(older: SimWorker, within_s: float = 10.0) -> None:
+    await until(lambda: older.ending, within_s, "the end of the older one")
+    assert older.ending is not None
+    assert older.ending.code == SUPERSEDED
+    assert "two workers cannot share an id" in older.ending.sentence
+
+
+async def works_on(scene: Scene, newer: Worker) -> None:
+    """It has the tasks of the older one, and keeps its id."""
+    await scene.farm.assign(newer, sim(0.1), sim(0.1), attempt=2)
+    for task_id in ("t1", "t2"):
+        assert (await scene.farm.ending(task_id, attempt=2)).outcome == "passed"
+    await scene.pass_time(LONG_S)
+    last = await scene.farm.log.last_on("worker.w1.registered")
+    assert last is not None
+    assert last.sequence == newer.incarnation
+    assert sum(worker.alive for worker in scene.workers) == 1
+
+
+@simulated
+async def test_the_older_one_stops_what_it_runs_before_the_newer_one_registers(scene: Scene) -> None:
+    older, seen = await busy(scene)
+    began = scene.loop.time()
+    scene.worker(host="worker-2").start()
+    newer = await registered(scene, seen)
+    assert scene.executions.live() == []
+    assert scene.loop.time() - began < POLICY.suspect_after
+    await has_given_way(older)
+    events = await scene.farm.events(WorkerClaimed, WorkerStopped, WorkerRegistered)
+    assert [type(one.event) for one in events] == [WorkerRegistered, WorkerClaimed, WorkerStopped, WorkerRegistered]
+    for one in events[1:3]:
+        assert isinstance(one.event, WorkerClaimed | WorkerStopped)
+        assert one.event.incarnation == seen.incarnation
+    await works_on(scene, newer)
+    assert not await scene.farm.events(WorkerExited)
+
+
+@simulated
+async def test_an_older_one_that_is_stopped_is_waited_for_until_its_keepers_have_given_up(scene: Scene) -> None:
+    older, seen = await busy(scene)
+    older.pause_both()
+    scene.worker(host="worker-2").start()
+    newer = await registered(scene, seen)
+    assert scene.executions.ends == {"fenced": 2}
+    older.resume_both()
+    await has_given_way(older)
+    await works_on(scene, newer)
+
+
+@simulated
+async def test_an_older_one_that_is_cut_off_is_waited_for_until_it_has_fenced_itself(scene: Scene) -> None:
+    older, seen = await busy(scene)
+    scene.network.cut("worker-1")
+    scene.worker(host="worker-2").start()
+    newer = await registered(scene, seen)
+    assert scene.executions.live() == []
+    scene.network.heal("worker-1")
+    await has_given_way(older, within_s=60)
+    await works_on(scene, newer)
+
+
+@simulated
+async def test_an_older_one_that_is_given_up_does_not_fight_back(scene: Scene) -> None:
+    """It would register anew when it wakes up, if there were nobody else."""
+    older, seen = await busy(scene)
+    older.pause_both()
+    await until(lambda: not scene.executions.live(), within_s=POLICY.failed_after, what="the fence")
+    await scene.farm.say(WorkerFailed(worker_id="w1", reason="silence", incarnation=seen.incarnation))
+    scene.worker(host="worker-2").start()
+    newer = await registered(scene, seen)
+    assert not await scene.farm.events(WorkerClaimed), "there is nobody to be told"
+    older.resume_both()
+    await has_given_way(older)
+    await works_on(scene, newer)
+
+
+@simulated
+async def test_an_agent_that_is_started_again_does_not_fight_back(scene: Scene) -> None:
+    """Its supervisor was stopped while another worker took over, and has an order to restart it."""
+    older, seen = await busy(scene)
+    older.kill_agent()
+    await scene.farm.exit_of(seen)
+    older.pause_supervisor()
+    await scene.farm.say(WorkerFailed(worker_id="w1", reason="worker_exit", incarnation=seen.incarnation))
+    await scene.farm.order_restart(seen, within_s=600)
+    scene.worker(host="worker-2").start()
+    newer = await registered(scene, seen)
+    older.resume_supervisor()
+    await has_given_way(older)
+    await works_on(scene, newer)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_many_that_come_at_once_one_stays(seed: int) -> None:
+    async def acts(scene: Scene) -> None:
+        older, _ = await busy(scene)
+        rivals = [scene.worker(host=f"worker-{number}") for number in range(2, 6)]
+        for rival in rivals:
+            rival.start()
+        await has_given_way(older, within_s=LONG_S)
+        await until(lambda: sum(rival.alive for rival in rivals) == 1, LONG_S, "the last one")
+        assert {rival.ending.code for rival in rivals if rival.ending is not None} == {SUPERSEDED}
+        await scene.pass_time(LONG_S)
+        last = await scene.farm.log.last_on("worker.w1.registered")
+        assert last is not None
+        newer = Worker("w1", None, "")  # type: ignore[arg-type]  # there is no such process
+        newer.incarnation = last.sequence
+        await works_on(scene, newer)
+        started = [one.event for one in await scene.farm.events(TaskStarted)]
+        assert {one.attempt for one in started if isinstance(one, TaskStarted)} == {1, 2}
+
+    Scene(seed).play(acts)
+
+
+@simulated
+async def test_a_worker_that_begins_again_on_its_machine_need_not_wait(scene: Scene) -> None:
+    """The kernel knows that nothing is left of the one before it."""
+    older, seen = await busy(scene)
+    older.kill_both()
+    began = scene.loop.time()
+    older.start()
+    newer = await registered(scene, seen)
+    assert scene.loop.time() - began < POLICY.suspect_after
+    await works_on(scene, newer)

@@ -1,0 +1,16 @@
+"""What the environment of a slot's processes tells them."""
+
+import os
+from collections.abc import Mapping
+
+
+def slot_environment(base: Mapping[str, str] | None, *, worker_id: str, index: int, slot_count: int) -> dict[str, str]:
+    """On top of `base`, or of this process's own: suites keep databases and ports of slots apart by these."""
+    environment = {
+        **(os.environ if base is None else base),
+        "PYTEST_XDIST_WORKER": f"gw{index}",
+        "PYTEST_XDIST_WORKER_COUNT": str(slot_count),
+        "RESURGAM_WORKER_ID": worker_id,
+    }
+    environment.pop("PYTEST_CURRENT_TEST", None)
+    return environment

@@ -1,0 +1,210 @@
+"""One worker id is one worker's. The newer process stays, and registers when nothing is left of the older one.
+
+A registration lets all that earlier incarnations of the worker held start elsewhere. So it has to be true by then that
+nothing of these runs any more, even if another process under the same id is alive and well on another machine: by a
+copied configuration, a pod that was moved, a machine that was restored from an image. Therefore a new supervisor asks
+the log whether the last incarnation is over, and if not:
+
+1. It says so in an event (`WorkerClaimed`), at which whoever lives under this id stops all that it runs, says
+   `WorkerStopped`, and ends with a code of its own, never to return.
+2. It waits until the incarnation is over by the log, until nothing holds its lifeline (on this machine), or until it
+   has not been heard for so long that it must have fenced itself.
+
+Its agents then register on the condition that nobody else has done so meanwhile. An agent that finds another process's
+incarnation alive gives way. So an id goes from one process to the next, and never back by itself.
+"""
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from events.bus import Bus
+from events.envelope import Draft, Recorded
+from events.errors import Fenced, LogFull, Unacknowledged
+from events.heartbeats import last_heartbeat
+from events.host import host
+from events.log import EventLog, Fence
+from events.streams import Streams
+from events.thresholds import most_patient
+from events.worker import WorkerClaimed, WorkerExited, WorkerFailed, WorkerRegistered, WorkerStopped
+from events.writer import RETRY_PAUSE_S, RETRY_PAUSE_S_MAX, Writer
+from worker.lifeline import Lifeline
+from worker.patience import until_answered
+from worker.ports import Processes
+from worker.ruling import rulings_since
+
+logger = structlog.get_logger(__name__)
+
+POLL_S = 0.1
+ENDS = ("failed", "stopped", "exited")
+ENDINGS = (WorkerFailed, WorkerStopped, WorkerExited)
+
+
+class Taken(Exception):
+    """Another process lives under this worker's id."""
+
+    def __init__(self, registration: Recorded) -> None:
+        event = registration.event
+        assert isinstance(event, WorkerRegistered)
+        super().__init__(said_of(event.worker_id, event.host, event.pid, registration.sequence))
+
+
+def said_of(worker_id: str, hostname: str, pid: int, sequence: int) -> str:
+    """For whoever has to end because of another one."""
+    return (
+        f"worker id {worker_id!r} was taken over by process {pid} on {hostname} (event {sequence}): two workers cannot "
+        f"share an id, start one of them under another --worker-id"
+    )
+
+
+def lifeline_of(event: WorkerRegistered | WorkerClaimed) -> Lifeline | None:
+    return None if event.machine is None or event.lifeline is None else Lifeline(event.machine, event.lifeline)
+
+
+async def last_alive(log: EventLog, worker_id: str) -> Recorded | None:
+    """The last registration, if the log holds no end of that incarnation.
+
+    Raises:
+        LogError: the log does not answer.
+    """
+    last = await log.last_on(f"worker.{worker_id}.registered")
+    if last is None or not isinstance(last.event, WorkerRegistered):
+        return None
+    for name in ENDS:
+        end = await log.last_on(f"worker.{worker_id}.{name}")
+        event = None if end is None or end.sequence <= last.sequence else end.event
+        if isinstance(event, ENDINGS) and event.incarnation in (None, last.sequence):
+            return None
+    return last
+
+
+class Succession:
+    """What a supervisor does about its predecessors."""
+
+    def __init__(
+        self, bus: Bus, streams: Streams, log: EventLog, writer: Writer, worker_id: str, processes: Processes
+    ) -> None:
+        self.claimed = 0
+        """The last claim of our own."""
+        self._bus = bus
+        self._streams = streams
+        self._log = log
+        self._writer = writer
+        self._worker_id = worker_id
+        self._processes = processes
+        self._now = host().boottime
+        self._heard: tuple[int, float] = (0, 0.0)
+        """The last heartbeat under this id, and since when there has been none behind it."""
+
+    async def settle(self) -> None:
+        """Returns when nothing is left of any other worker under this id. Waits for as long as the log is away."""
+        self.claimed = 0
+        while (present := await until_answered(lambda: last_alive(self._log, self._worker_id))) is not None:
+            event = present.event
+            assert isinstance(event, WorkerRegistered)
+            if self._is_ours(event):
+                return
+            if present.sequence > self.claimed:
+                await self._claim(present)
+            if self._gone(event) or await until_answered(partial(self._fenced, present, event)):
+                return
+            await asyncio.sleep(POLL_S)
+
+    async def _claim(self, present: Recorded) -> None:
+        lifeline = self._processes.lifeline
+        hostname, pid = self._processes.origin
+        claim = WorkerClaimed(
+            worker_id=self._worker_id,
+            incarnation=present.sequence,
+            host=hostname[:255],
+            pid=pid,
+            machine=None if lifeline is None else lifeline.machine,
+            lifeline=None if lifeline is None else lifeline.name,
+        )
+        logger.warning("worker_id_claimed", worker_id=self._worker_id, incarnation=present.sequence)
+        self._heard = (0, self._now())
+        self.claimed = (await self._writer.write(claim)).last
+
+    def _is_ours(self, event: WorkerRegistered) -> bool:
+        lifeline = self._processes.lifeline
+        return lifeline is not None and lifeline_of(event) == lifeline
+
+    def _gone(self, event: WorkerRegistered) -> bool:
+        lifeline, ours = lifeline_of(event), self._processes.lifeline
+        if lifeline is None or ours is None or lifeline.machine != ours.machine:
+            return False
+        return not self._processes.is_held(lifeline)
+
+    async def _fenced(self, present: Recorded, event: WorkerRegistered) -> bool:
+        """Whether it has not been heard for so long that nothing of it runs, by whatever rules it may still live."""
+        last = await last_heartbeat(self._bus, self._streams, self._worker_id)
+        sequence = 0 if last is None else last.sequence
+        if sequence != self._heard[0]:
+            self._heard = (sequence, self._now())
+            return False
+        beat = None if last is None else last.heartbeat
+        since = beat.rules if beat is not None and beat.incarnation == present.sequence else 0
+        rulings = await rulings_since(self._log, since)
+        longest = most_patient(ruling.rules_for(event.worker_id, event.labels).thresholds for ruling in rulings)
+        return self._now() - self._heard[1] >= longest.failed_after
+
+
+class Registration:
+    """What the agents of one supervisor do: they register, unless somebody else has taken over."""
+
+    def __init__(self, log: EventLog, worker_id: str, lifeline: Lifeline | None) -> None:
+        self.ids: set[str] = set()
+        """Of the events that this agent has made, stored or not."""
+        self._log = log
+        self._worker_id = worker_id
+        self._lifeline = lifeline
+        self._settled: set[str] = set()
+        """Of registrations that were over, or our own, when that was asked. The log may lose what it knew of them."""
+
+    async def store(self, draft: Draft) -> int:
+        """Appends it until it is stored; the new incarnation.
+
+        Raises:
+            Taken: another process lives under this id.
+            BrokerRefused: the log does not take it.
+        """
+        tail = draft.envelope.event.tail()
+        pause = RETRY_PAUSE_S
+        while True:
+            last = await until_answered(lambda: self._log.last_on(tail))
+            if last is not None and last.id == draft.envelope.id:
+                return last.sequence
+            if last is not None and not await until_answered(partial(self._is_settled, last)):
+                raise Taken(last)
+            try:
+                # Whoever registers in this very moment is not overlooked.
+                appended = await self._log.append([draft], fence=Fence(tail, 0 if last is None else last.sequence))
+            except Fenced:
+                continue
+            except (Unacknowledged, LogFull):
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_PAUSE_S_MAX)
+            else:
+                return appended.last
+
+    async def _is_settled(self, last: Recorded) -> bool:
+        event = last.event
+        if last.id in self.ids or last.id in self._settled or not isinstance(event, WorkerRegistered):
+            return True
+        # Without a lifeline nobody can tell whose it is.
+        ours = self._lifeline is None or lifeline_of(event) == self._lifeline
+        if ours or await self._was_claimed(last) or await last_alive(self._log, self._worker_id) is None:
+            self._settled.add(last.id)
+            return True
+        return False
+
+    async def _was_claimed(self, last: Recorded) -> bool:
+        """Our supervisor has made this agent when it had seen that incarnation to its end."""
+        claim = await self._log.last_on(f"worker.{self._worker_id}.claimed")
+        return (
+            claim is not None
+            and isinstance(claim.event, WorkerClaimed)
+            and claim.sequence > last.sequence
+            and lifeline_of(claim.event) == self._lifeline
+        )
