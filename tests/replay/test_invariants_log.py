@@ -24,7 +24,12 @@ from events.worker import WorkerExited, WorkerRecoverySucceeded
 from replay.invariants import INVARIANTS, Checker, Violation
 from tests.recovery.nonsense import STEPS, Nonsense, Step
 from tests.recovery.story import Story, registered, submitted
-from tests.replay import test_invariants_leaders, test_invariants_tasks, test_invariants_workers
+from tests.replay import (
+    test_invariants_leaders,
+    test_invariants_tasks,
+    test_invariants_useless,
+    test_invariants_workers,
+)
 from tests.replay.wrong import assigned, checked, decided, farm, names, put, recovered
 
 HARMLESS = TaskCancelRequested(task_id="nobody", actor="test")
@@ -258,6 +263,7 @@ def test_every_promise_is_broken_by_some_test() -> None:
     named = {"no-gap", "whole-batches", "one-leader", "reproduced", "reported", "at-rest"}
     for table in (test_invariants_tasks.TABLE, test_invariants_workers.TABLE, test_invariants_leaders.SYSTEM):
         named |= {name for row in table for name in row[3].split()}
+    named |= {name for *_, name in test_invariants_useless.WRONG if name is not None}
     assert named == set(INVARIANTS)
 
 

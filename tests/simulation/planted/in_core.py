@@ -33,7 +33,7 @@ FOLD: tuple[Bug, ...] = (
     bug(
         "renewal-keeps-tasks",
         "A worker that registers anew without having failed first keeps the tasks of the incarnation that is over.",
-        ("recovery.evolve_worker:registered", "_release_held(state, worker)", ""),
+        ("recovery.evolve_worker:registered", "_release_held(state, worker, recorded)", ""),
     ),
     bug(
         "suspicion-never-refuted",
