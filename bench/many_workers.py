@@ -122,7 +122,7 @@ class Span(NamedTuple):
 async def coordinator(path: Path, url: str, log: JetStreamLog) -> AsyncIterator[psutil.Process]:
     """As its own process; the policy's cap on heartbeats is lifted, for the farm is to be at full rate."""
     config = path / "resurgam.toml"
-    config.write_text("[policy]\nheartbeat_interval = 2.0\n", encoding="utf-8")
+    config.write_text("[policy]\nheartbeat_rate_max = 100000.0\n", encoding="utf-8")
     command = [sys.executable, "-m", "coordinator", "--nats-url", url, "--port", "0", "--config", str(config)]
     with (path / "coordinator.txt").open("wb") as output:
         command += ["--db-path", str(path / "history.duckdb"), "--state-dir", str(path / "state")]
