@@ -171,8 +171,8 @@ def _all_silent(state: State, now: float) -> bool:
     for worker in state.workers.values():
         if worker.status in WORD_COUNTS:
             heard.append(worker.registered_at)
-            beat = state.beats.get(worker.worker_id)
-            if beat is not None and beat.incarnation >= worker.incarnation:
+            beat = state.newest_beat(worker)
+            if beat is not None:
                 heard.append(beat.time)
                 if beat.sequence > state.watched_beat:
                     beats.append(beat.time)
