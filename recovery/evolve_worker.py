@@ -263,6 +263,7 @@ def permanently_failed(state: State, recorded: Recorded, event: WorkerPermanentl
     worker = _transition(state, recorded, event.worker_id, None, WorkerPermanentlyFailed)
     if worker is None:
         return False
+    _note_if_made_up(state, worker)
     index_worker(state, worker)
     return True
 
@@ -363,6 +364,7 @@ def _ended(
     if isinstance(event, WorkerRecoverySucceeded):
         worker.recovered_at = recorded.time
         worker.synthetic = None
+        _note_if_made_up(state, worker)
     elif isinstance(event, WorkerRecoveryFailed):
         worker.attempts_failed.append(recorded.time)
     return _finish(state, worker, level)
