@@ -15,7 +15,7 @@ import structlog
 from coordinator.broker import EmbeddedBroker, is_free, random_port, read_configuration
 from coordinator.broker_configuration import HOST, Membership, Sync
 from coordinator.faults import BrokerFault, UsageFault
-from coordinator.storage import room_in
+from coordinator.storage import make_folder, room_in
 
 log = structlog.get_logger(__name__)
 
@@ -83,12 +83,7 @@ class LocalCluster:
             BrokerFault: a node does not come up, or they do not find together.
         """
         self._check_size()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageFault(
-                f"the folder {self.folder} cannot be made ({error.strerror}); give another --state-dir"
-            ) from error
+        make_folder(self.folder)
         await asyncio.to_thread(room_in, self.folder)  # too little for one of them is too little for all
         self.nodes = self._made()
         try:

@@ -24,7 +24,7 @@ from coordinator.leadership import Leadership
 from coordinator.provision import provide_streams
 from coordinator.settings import Settings
 from coordinator.standby import Standby
-from coordinator.storage import streams_fitting
+from coordinator.storage import make_folder, streams_fitting
 from events.base import Event
 from events.bus import Bus
 from events.connection import Connection
@@ -120,7 +120,7 @@ class CoordinatorService:
 
             # First of all: a taken port is to be known before a broker has been started.
             self._http = HttpServer(self.health, self.fleet, listen(service.host, service.port))
-        _make(state_dir)
+        make_folder(state_dir)
         url = service.nats_url
         if url is None:
             if self.streams.replicas > 1:
@@ -327,10 +327,3 @@ class CoordinatorService:
                 http=self.http_address if alive else None,
             ),
         )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageFault(f"the folder {folder} cannot be made ({error.strerror}); give another --state-dir") from error

@@ -18,6 +18,18 @@ LOCK_WAIT_S = 3.0
 """A coordinator that was killed takes its broker with it; that takes a moment."""
 
 
+def make_folder(folder: Path) -> None:
+    """With those above it; nothing where it is there.
+
+    Raises:
+        UsageFault: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageFault(f"the folder {folder} cannot be made ({error.strerror}); give another --state-dir") from error
+
+
 def bytes_under(folder: Path) -> int:
     total = 0
     for root, _, names in os.walk(folder):

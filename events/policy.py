@@ -150,17 +150,23 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 f"{self.recovery_interval:g} s"
             )
 
+    def silences(self, one: Override | None = None) -> tuple[float, float, float, float]:
+        """`suspect_after`, `self_fence_after`, `failed_after` and `first_heartbeat_timeout`, each as the override says
+        or, where it does not, as for everybody."""
+        if one is None:
+            return self.suspect_after, self.self_fence_after, self.failed_after, self.first_heartbeat_timeout
+        return (
+            self.suspect_after if one.suspect_after is None else one.suspect_after,
+            self.self_fence_after if one.self_fence_after is None else one.self_fence_after,
+            self.failed_after if one.failed_after is None else one.failed_after,
+            self.first_heartbeat_timeout if one.first_heartbeat_timeout is None else one.first_heartbeat_timeout,
+        )
+
     def _thresholds(self) -> Iterator[tuple[str, float, float, float, float]]:
         """All sets of thresholds, each with the words that say whose they are."""
-        yield "", self.suspect_after, self.self_fence_after, self.failed_after, self.first_heartbeat_timeout
+        yield "", *self.silences()
         for number, one in enumerate(self.overrides, 1):
-            yield (
-                f"overrides: with table {number}, ",
-                self.suspect_after if one.suspect_after is None else one.suspect_after,
-                self.self_fence_after if one.self_fence_after is None else one.self_fence_after,
-                self.failed_after if one.failed_after is None else one.failed_after,
-                self.first_heartbeat_timeout if one.first_heartbeat_timeout is None else one.first_heartbeat_timeout,
-            )
+            yield f"overrides: with table {number}, ", *self.silences(one)
 
 
 def policy_hash(policy: Policy) -> str:

@@ -51,17 +51,12 @@ def most_patient(choice: Iterable[Thresholds]) -> Thresholds:
 
 
 def _thresholds(policy: Policy, override: Override | None, stretch: float) -> Thresholds:
-    one = _NOTHING if override is None else override
-    failed_after = policy.failed_after if one.failed_after is None else one.failed_after
-    first = policy.first_heartbeat_timeout if one.first_heartbeat_timeout is None else one.first_heartbeat_timeout
+    suspect_after, self_fence_after, failed_after, first_heartbeat_timeout = policy.silences(override)
     return Thresholds(
         policy.heartbeat_interval * stretch,
-        (policy.suspect_after if one.suspect_after is None else one.suspect_after) * stretch,
-        (policy.self_fence_after if one.self_fence_after is None else one.self_fence_after) * stretch,
+        suspect_after * stretch,
+        self_fence_after * stretch,
         failed_after * stretch,
-        max(first, failed_after) * stretch,
-        one.detector or policy.detector,
+        max(first_heartbeat_timeout, failed_after) * stretch,
+        policy.detector if override is None or override.detector is None else override.detector,
     )
-
-
-_NOTHING = Override()

@@ -9,7 +9,7 @@ from events.envelope import Draft, Envelope
 from events.errors import LogFull, Unacknowledged
 from events.host import host
 from events.identity import new_id
-from events.log import Appended, EventLog
+from events.log import Appended, EventLog, Fence
 
 RETRY_PAUSE_S = 0.1
 RETRY_PAUSE_S_MAX = 2.0
@@ -57,11 +57,14 @@ class Writer:
         return await append_until_stored(self._log, drafts, patience_s=patience_s)
 
 
-async def append_until_stored(log: EventLog, drafts: Sequence[Draft], *, patience_s: float | None = None) -> Appended:
+async def append_until_stored(
+    log: EventLog, drafts: Sequence[Draft], *, fence: Fence | None = None, patience_s: float | None = None
+) -> Appended:
     """Appends under the same ids again and again, with a growing pause, until the log has acknowledged.
 
     Raises:
         Unacknowledged, LogFull: `patience_s` is over.
+        Fenced: the fence was not what it should be; one of the tries before may have gone through.
         BrokerRefused: the log does not take it.
     """
     loop = asyncio.get_running_loop()
@@ -69,7 +72,7 @@ async def append_until_stored(log: EventLog, drafts: Sequence[Draft], *, patienc
     pause = RETRY_PAUSE_S
     while True:
         try:
-            return await log.append(drafts)
+            return await log.append(drafts, fence=fence)
         except (Unacknowledged, LogFull):
             if deadline is not None and loop.time() + pause >= deadline:
                 raise

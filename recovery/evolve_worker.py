@@ -263,7 +263,6 @@ def permanently_failed(state: State, recorded: Recorded, event: WorkerPermanentl
     worker = _transition(state, recorded, event.worker_id, None, WorkerPermanentlyFailed)
     if worker is None:
         return False
-    _note_if_made_up(state, worker)
     index_worker(state, worker)
     return True
 

@@ -15,20 +15,21 @@ incarnation alive gives way. So an id goes from one process to the next, and nev
 """
 
 import asyncio
+import contextlib
 from functools import partial
 
 import structlog
 
 from events.bus import Bus
 from events.envelope import Draft, Recorded
-from events.errors import Fenced, LogFull, Unacknowledged
+from events.errors import Fenced
 from events.heartbeats import last_heartbeat
 from events.host import host
 from events.log import EventLog, Fence
 from events.streams import Streams
 from events.thresholds import most_patient
 from events.worker import WorkerClaimed, WorkerExited, WorkerFailed, WorkerRegistered, WorkerStopped
-from events.writer import RETRY_PAUSE_S, RETRY_PAUSE_S_MAX, Writer
+from events.writer import Writer, append_until_stored
 from worker.lifeline import Lifeline
 from worker.patience import until_answered
 from worker.ports import Processes
@@ -170,23 +171,16 @@ class Registration:
             BrokerRefused: the log does not take it.
         """
         tail = draft.envelope.event.tail()
-        pause = RETRY_PAUSE_S
         while True:
             last = await until_answered(lambda: self._log.last_on(tail))
             if last is not None and last.id == draft.envelope.id:
                 return last.sequence
             if last is not None and not await until_answered(partial(self._is_settled, last)):
                 raise Taken(last)
-            try:
-                # Whoever registers in this very moment is not overlooked.
-                appended = await self._log.append([draft], fence=Fence(tail, 0 if last is None else last.sequence))
-            except Fenced:
-                continue
-            except (Unacknowledged, LogFull):
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_PAUSE_S_MAX)
-            else:
-                return appended.last
+            # Whoever registers in this very moment is not overlooked.
+            fence = Fence(tail, 0 if last is None else last.sequence)
+            with contextlib.suppress(Fenced):
+                return (await append_until_stored(self._log, [draft], fence=fence)).last
 
     async def _is_settled(self, last: Recorded) -> bool:
         event = last.event

@@ -7,12 +7,21 @@ the present silence becomes suspicious, and at which it is fatal.
 
 from events.policy import Policy
 from events.thresholds import Thresholds
-from recovery.detectors.arrivals import ARRIVALS_MAX, Arrivals
+from recovery.detectors.arrivals import ARRIVALS_MAX, Arrivals, intervals_between
 from recovery.detectors.deadline import Deadline
 from recovery.detectors.detector import Detector
 from recovery.detectors.phi import PhiAccrual
 
-__all__ = ["ARRIVALS_MAX", "DETECTORS", "Arrivals", "Deadline", "Detector", "PhiAccrual", "detector_for"]
+__all__ = [
+    "ARRIVALS_MAX",
+    "DETECTORS",
+    "Arrivals",
+    "Deadline",
+    "Detector",
+    "PhiAccrual",
+    "detector_for",
+    "intervals_between",
+]
 
 DETECTORS: dict[str, type[Detector]] = {"deadline": Deadline, "phi": PhiAccrual}
 """By the name that a policy knows them by."""

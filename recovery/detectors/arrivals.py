@@ -5,6 +5,7 @@ wherever the reading began.
 """
 
 from array import array
+from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
 
@@ -58,8 +59,11 @@ class Arrivals:
         return since
 
     def intervals(self, behind: int = 0, interrupted_at: float = 0.0) -> list[float]:
-        """Seconds from each to the next, but for the one in which the observer was interrupted, or the broker was: it
-        says nothing about the worker. One that is not positive was measured by a clock that was set back."""
-        return [
-            later - earlier for earlier, later in pairwise(self.times(behind)) if not earlier <= interrupted_at < later
-        ]
+        """Between the last heartbeats behind that sequence, as `intervals_between` gives them."""
+        return intervals_between(self.times(behind), interrupted_at)
+
+
+def intervals_between(times: Sequence[float], interrupted_at: float = 0.0) -> list[float]:
+    """Seconds from each to the next, but for the one in which the observer was interrupted, or the broker was: it says
+    nothing about the worker. One that is not positive was measured by a clock that was set back."""
+    return [later - earlier for earlier, later in pairwise(times) if not earlier <= interrupted_at < later]

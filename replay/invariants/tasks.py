@@ -3,7 +3,7 @@
 from events.task import Outcome, TaskAssigned, TaskCompleted, TaskRequeued, TaskRevoked, Verdict
 from replay.invariants.case import Case
 from replay.invariants.silence import common_silence_min
-from replay.invariants.usefulness import judge_taken_back
+from replay.invariants.usefulness import FAILED, PASSED, judge_taken_back
 from replay.invariants.world import Task
 
 VERDICTS: dict[Outcome, Verdict] = {
@@ -20,7 +20,6 @@ VERDICTS: dict[Outcome, Verdict] = {
 }
 """The verdict that each outcome may lead to."""
 
-GOOD = frozenset({"passed", "xfailed", "xpassed", "skipped"})
 PAID_BY_NOBODY = frozenset({"worker_draining"})
 PAID_BY_INFRASTRUCTURE = frozenset({"worker_failed", "fenced", "lost", "worker_unfit"})
 OUTCOMES_OF = {
@@ -28,7 +27,7 @@ OUTCOMES_OF = {
     "worker_draining": frozenset({"cancelled"}),
     "verdict_retry": frozenset({"failed", "error", "timed_out"}),
     "crash_retry": frozenset({"crashed"}),
-    "worker_unfit": frozenset({"failed", "error", "crashed"}),
+    "worker_unfit": FAILED,
 }
 """What an attempt must have reported to be put back for each reason."""
 
@@ -209,7 +208,7 @@ def _judge_result(case: Case, event: TaskCompleted, one: Task) -> None:
     )
     if event.verdict != VERDICTS[said.outcome] and not stopped:
         case.blame("current-result", f"its verdict is {event.verdict}, and its attempt ended as {said.outcome}")
-    if case.world.is_cancelled(one) or said.outcome in GOOD or said.outcome == "cancelled":
+    if case.world.is_cancelled(one) or said.outcome in PASSED or said.outcome == "cancelled":
         return
     if said.outcome == "fenced":
         _judge_exhausted(case, one)

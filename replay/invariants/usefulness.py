@@ -10,9 +10,9 @@ from events import task, worker
 from events.base import Event
 from events.envelope import Recorded
 from replay.invariants.case import Case
+from replay.invariants.silence import ROUNDING_S
 from replay.invariants.world import LIVE, Stall, Task, Worker, World
 
-ROUNDING_S = 2e-6
 FAILED = frozenset({"failed", "error", "crashed"})
 PASSED = frozenset({"passed", "skipped", "xfailed", "xpassed"})
 USELESS = "useless-on-evidence"

@@ -15,7 +15,7 @@ import msgspec
 from events.clock import utc
 from events.policy import Policy
 from events.thresholds import all_thresholds, thresholds_for
-from recovery.detectors import ARRIVALS_MAX, Detector, detector_for
+from recovery.detectors import ARRIVALS_MAX, Detector, detector_for, intervals_between
 from replay.laboratory.settings import NAMES, Setting
 from replay.laboratory.trace import Life, Trace
 
@@ -168,9 +168,8 @@ class _Trial:
 
 def intervals_before(trace: Trace, life: Life, place: int) -> list[float]:
     """What a detector knows of the worker at one of its heartbeats: as `recovery.detectors.Arrivals` has it then."""
-    interrupted_at = trace.interrupted_at(life.times[place])
     known = life.times[max(0, place - ARRIVALS_MAX + 1) : place + 1]
-    return [later - earlier for earlier, later in pairwise(known) if not earlier <= interrupted_at < later]
+    return intervals_between(known, trace.interrupted_at(life.times[place]))
 
 
 def spread(values: Iterable[float]) -> Spread | None:

@@ -116,11 +116,15 @@ class Farm:
 
     async def __aenter__(self) -> Self:
         self._config.write_text(as_toml(self.policy))
-        await self.broker.__aenter__()
-        self.bus = await Connection.connect(self.broker.url, name="test")
+        self.bus = await Connection.connect(await self.start_broker(), name="test")
         self.log = JetStreamLog(self.bus, self.streams)
         self.writer = Writer(self.log, "test")
         return self
+
+    async def start_broker(self) -> str:
+        """Where it can be reached."""
+        await self.broker.__aenter__()
+        return self.broker.url
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

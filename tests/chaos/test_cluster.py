@@ -6,23 +6,19 @@ import os
 import signal
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import msgspec
 
 from coordinator.cluster import LocalCluster
 from coordinator.kick import ConnectionCloser
-from events.connection import Connection
 from events.errors import Unacknowledged
-from events.jetstream import JetStreamLog
 from events.policy import Policy
 from events.streams import Streams
 from events.system import RunSubmitted
 from events.task import TaskCompleted
 from events.worker import WorkerFailed
-from events.writer import Writer
 from tests.chaos.checks import check_everything
-from tests.chaos.farm import Farm, Member, as_toml
+from tests.chaos.farm import Farm, Member
 from tests.waiting import until
 
 PATIENT = Policy(heartbeat_interval=1.0, suspect_after=8.0, self_fence_after=14.0, failed_after=18.0)
@@ -39,13 +35,9 @@ class ClusterFarm(Farm):
         self.cluster = LocalCluster(folder / "cluster", sync="default")
         self.streams = Streams(replicas=3)
 
-    async def __aenter__(self) -> Self:
-        self._config.write_text(as_toml(self.policy))
+    async def start_broker(self) -> str:
         await self.cluster.__aenter__()
-        self.bus = await Connection.connect(self.cluster.url, name="test")
-        self.log = JetStreamLog(self.bus, self.streams)
-        self.writer = Writer(self.log, "test")
-        return self
+        return self.cluster.url
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,8 +13,8 @@ from events.worker import (
     WorkerSuspected,
 )
 from recovery.core import forget_beats, observe
-from replay.invariants import Checker
 from tests.recovery.story import BEGIN, Story, registered, submitted
+from tests.replay.wrong import agreed
 
 
 def survivors(story: Story, *incarnations: int, worker_id: str = "w1", age_s: float = 100.0) -> None:
@@ -23,17 +23,6 @@ def survivors(story: Story, *incarnations: int, worker_id: str = "w1", age_s: fl
         heartbeat = Heartbeat(worker_id=worker_id, incarnation=incarnation, beat=1, sent_at=utc(BEGIN - age_s))
         story.beats.append(RecordedHeartbeat(len(story.beats) + 1, BEGIN - age_s, heartbeat))
         observe(story.state, story.beats[-1])
-
-
-def agreed(story: Story) -> None:
-    """Whoever reads all of it decides the same, and finds no promise broken."""
-    checker = Checker(reproduce=True)
-    for beat in story.beats:
-        checker.observe(beat)
-    for recorded in story.records:
-        checker.feed(recorded)
-    assert checker.violations == []
-    assert checker.unreproduced == 0
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
 )
-from replay.invariants import Checker
 from tests.recovery.story import Story, registered, submitted
+from tests.replay.wrong import agreed
 
 DRILL = "drill"
 
@@ -32,17 +32,6 @@ def labels(story: Story, *kinds: type[Event], **fields: object) -> list[str | No
         if isinstance(recorded.event, kinds)
         and all(getattr(recorded.event, name) == value for name, value in fields.items())
     ]
-
-
-def agreed(story: Story) -> None:
-    """The invariants hold, and everything is decided again in the same way."""
-    checker = Checker(reproduce=True)
-    for beat in story.beats:
-        checker.observe(beat)
-    for recorded in story.records:
-        checker.feed(recorded)
-    assert checker.violations == []
-    assert checker.unreproduced == 0
 
 
 def farm(policy: Policy | None = None, *worker_ids: str) -> Story:

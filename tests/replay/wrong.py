@@ -91,6 +91,17 @@ def checked(
     return checker.violations
 
 
+def agreed(story: Story) -> None:
+    """Whoever reads all of it decides the same, and finds no promise broken."""
+    checker = Checker(reproduce=True)
+    for beat in story.beats:
+        checker.observe(beat)
+    for recorded in story.records:
+        checker.feed(recorded)
+    assert checker.violations == []
+    assert checker.unreproduced == 0
+
+
 def assigned(task_id: str, story: Story, worker_id: str = "w1", **changes: Any) -> TaskAssigned:
     """The order that would be right if the worker had room and the task waited."""
     worker = story.state.workers.get(worker_id)

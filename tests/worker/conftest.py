@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from events.bus import Bus
+from events.streams import Streams
 from tests.waiting import until
+from tests.worker.farm import Farm
 from tests.worker.processes import MARK, marked, new_mark
 from worker.slots import Job, Slot, SlotEvent, SlotFinished, SlotStarted, Suite
 
@@ -65,6 +68,16 @@ class Lane:
                 for slot in self.slots:
                     slot.keep_alive()
             await asyncio.sleep(KEEP_ALIVE_EVERY_S)
+
+
+@pytest.fixture
+async def farm(bus: Bus, streams: Streams) -> AsyncIterator[Farm]:
+    made = Farm(bus, streams)
+    await made.rule()
+    yield made
+    made.stop()
+    for worker in made.workers:
+        await until(lambda worker=worker: not worker.alive(), what="the worker's processes to be gone")  # type: ignore[misc]
 
 
 @pytest.fixture

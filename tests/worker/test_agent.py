@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from events.bus import Bus
 from events.connection import Connection
 from events.envelope import Recorded
 from events.policy import Policy
@@ -41,16 +40,6 @@ from tests.worker.farm import (
     waits_for,
     work_of,
 )
-
-
-@pytest.fixture
-async def farm(bus: Bus, streams: Streams) -> AsyncIterator[Farm]:
-    made = Farm(bus, streams)
-    await made.rule()
-    yield made
-    made.stop()
-    for worker in made.workers:
-        await until(lambda worker=worker: not worker.alive(), what="the worker's processes to be gone")  # type: ignore[misc]
 
 
 async def started(farm: Farm, task_id: str, **fields: object) -> Recorded:

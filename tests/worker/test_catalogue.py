@@ -1,7 +1,6 @@
 """The list of a suite's tests, asked of a worker: whole, in pages, and of one that is not there yet."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -11,22 +10,11 @@ from events.bus import Bus
 from events.errors import Unacknowledged
 from events.streams import Streams
 from events.work import Suite
-from tests.waiting import until
 from tests.worker.farm import Farm, suite_in
 from worker.catalogue import PAGE_BYTES_MAX, Catalogue, ask
 from worker.jobs import CollectedItem, Collection
 
 SUITE = Suite(python="/usr/bin/python3", cwd="/nowhere")
-
-
-@pytest.fixture
-async def farm(bus: Bus, streams: Streams) -> AsyncIterator[Farm]:
-    made = Farm(bus, streams)
-    await made.rule()
-    yield made
-    made.stop()
-    for worker in made.workers:
-        await until(lambda worker=worker: not worker.alive(), what="the worker's processes to be gone")  # type: ignore[misc]
 
 
 async def offered(bus: Bus, streams: Streams, collection: Collection | None) -> Collection:

@@ -1,30 +1,14 @@
 """What the heartbeats of a real worker say."""
 
-from collections.abc import AsyncIterator
-
 import msgspec
-import pytest
 
-from events.bus import Bus
-from events.streams import Streams
 from events.system import PaceChanged, PolicyChanged
 from events.worker import Heartbeat, RecordedHeartbeat
-from tests.waiting import until
 from tests.worker.farm import SHORT, Farm, script
 
 BYTES_MAX = 600
 """Of one heartbeat: ten thousand workers send five thousand a second."""
 CHATTY = "import time; print('x' * 5000, flush=True); time.sleep(600)"
-
-
-@pytest.fixture
-async def farm(bus: Bus, streams: Streams) -> AsyncIterator[Farm]:
-    made = Farm(bus, streams)
-    await made.rule()
-    yield made
-    made.stop()
-    for worker in made.workers:
-        await until(lambda worker=worker: not worker.alive(), what="the worker's processes to be gone")  # type: ignore[misc]
 
 
 def content(recorded: RecordedHeartbeat) -> Heartbeat:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import msgspec
 import pytest
 
 from events.base import Event
-from events.bus import Bus
 from events.clock import utc
-from events.streams import Streams
 from events.task import TaskStarted
 from events.worker import (
     Strategy,
@@ -34,16 +31,6 @@ from tests.waiting import is_kind, until
 from tests.worker.farm import CLINGS, SHORT, Farm, Worker, command
 from worker.orders import Orders
 from worker.watchdog import PINGS, Watchdog
-
-
-@pytest.fixture
-async def farm(bus: Bus, streams: Streams) -> AsyncIterator[Farm]:
-    made = Farm(bus, streams)
-    await made.rule()
-    yield made
-    made.stop()
-    for worker in made.workers:
-        await until(lambda worker=worker: not worker.alive(), what="the worker's processes to be gone")  # type: ignore[misc]
 
 
 async def busy_worker(farm: Farm, *options: str) -> Worker:

@@ -1,14 +1,11 @@
 """What a worker does about being of no use: says what it does not have and what it has room for, and obeys."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from events.base import Event
-from events.bus import Bus
 from events.policy import Policy
-from events.streams import Streams
 from events.task import TaskReturned, TaskRevoked, TaskStarted
 from events.work import CommandWork
 from events.worker import (
@@ -21,21 +18,11 @@ from events.worker import (
     WorkerStopped,
 )
 from tests.recovery.story import policy_changed
-from tests.waiting import is_kind, until
+from tests.waiting import is_kind
 from tests.worker.conftest import Lane
 from tests.worker.farm import SHORT, SLEEPS, Farm, Worker, command, suite_in, work_of
 from tests.worker.orders import SuiteOf, pytest_jobs
 from worker.stalls import Stalls
-
-
-@pytest.fixture
-async def farm(bus: Bus, streams: Streams) -> AsyncIterator[Farm]:
-    made = Farm(bus, streams)
-    await made.rule()
-    yield made
-    made.stop()
-    for worker in made.workers:
-        await until(lambda worker=worker: not worker.alive(), what="the worker's processes to be gone")  # type: ignore[misc]
 
 
 def stalled(
