@@ -51,10 +51,10 @@ def _continuation(state: State, now: float) -> Decision | None:
     if rules.fence_margin_min <= gap_max - EARLIEST * rules.interval_min:
         # A step that nobody noticed might let a worker fail before it has fenced itself.
         return None
-    # Whoever was heard last: before long that is every worker in turn.
+    # Whoever was heard last: before long that is every worker in turn. If he is silent by now, all are.
     worker_id = state.heard_last
     beat = _heard(state, worker_id)
-    if beat is None or beat.time <= elected_at:
+    if beat is None or beat.time <= max(elected_at, now - rules.suspect_after_min):
         return None
     since = state.arrivals[worker_id].unbroken_since(gap_max, state.loss.through)
     if since >= elected_at or (since > elected_at - rules.failed_after_max and now < elected_at + gap_max):

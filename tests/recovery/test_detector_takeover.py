@@ -99,6 +99,20 @@ def test_one_alone_has_no_witness() -> None:
     assert failures(story) == {"w1": pytest.approx(elected + 15.0, abs=0.1)}
 
 
+def test_a_witness_that_has_fallen_silent_itself_says_nothing() -> None:
+    """The leader doubts itself instead, and a decision that this makes void is none."""
+    story = farm_of("w1", "w2", lived=10.0)
+    elect(story)
+    story.wait(1.0)
+    story.beat("w1", "w2")
+    unled(story, 10.0)  # it has been stopped
+    story.leading = True
+    story.settle()
+    assert [event.reason for event in story.told(DetectorDegraded)] == ["mass_silence"]
+    assert not story.told(WatchContinued)
+    assert checked(story, reproduce=True) == []
+
+
 def test_a_doubt_of_the_former_leader_stays_in_force() -> None:
     story = farm_of("w1", "w2", "w3")
     story.wait(4.0, "w2", "w3")
