@@ -25,6 +25,12 @@ TASKS_MAX = 20
 
 def owed_to_useless(state: State, now: float) -> Iterator[Decision]:
     """At most one decision about each worker, besides those about its tasks."""
+    if not state.accused and not state.useless.ripe and state.useless.next() > now:
+        return iter(())
+    return _owed(state, now)
+
+
+def _owed(state: State, now: float) -> Iterator[Decision]:
     decided: set[str] = set()
     for worker_id in state.useless.in_turn(now):
         worker = state.workers[worker_id]

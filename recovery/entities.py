@@ -68,8 +68,17 @@ class Stall(NamedTuple):
 class Ends:
     """How attempts at one kind of work have ended, on all workers."""
 
+    begun: int = 0
     passed: int = 0
     failed: int = 0
+    barred: int = 0
+    """Could not be begun."""
+
+    def good(self, *, begins: bool) -> int:
+        return self.begun if begins else self.passed
+
+    def bad(self, *, begins: bool) -> int:
+        return self.barred if begins else self.failed
 
 
 @dataclass(slots=True)
@@ -77,18 +86,20 @@ class Mark:
     """Where the ends of a kind of work stood when a row came to hold some."""
 
     ends: Ends
-    passed_before: int
-    failed_before: int
+    begins: bool
+    """What is compared is whether it could be begun, not how it ended."""
+    good_before: int
+    bad_before: int
     own: int = 0
-    """How many of the failed since then are the row's own."""
+    """How many of the bad ones since then are the row's own."""
 
 
 @dataclass(slots=True)
 class Row:
     """Attempts that have failed at once on one worker, with no other end between them."""
 
-    marks: dict[tuple[str, ...], Mark] = field(default_factory=dict)
-    """By kind of work."""
+    marks: dict[tuple[tuple[str, ...], bool], Mark] = field(default_factory=dict)
+    """By kind of work, and by what is compared."""
     tasks: list[str] = field(default_factory=list)
     """A test that is tried again and fails again is one."""
 
@@ -130,6 +141,8 @@ class Worker:
     """Ids of the tasks assigned to or running on the present incarnation, oldest first."""
     running: dict[str, Run] = field(default_factory=dict)
     """Those that run."""
+    hung_from: float = NEVER
+    """None of them is known to hang, nor beyond its limit, before that."""
     revoked: dict[str, float] = field(default_factory=dict)
     """Those that it was told to stop or to hand back, and when. It has not answered yet."""
     moved_at: float = 0.0

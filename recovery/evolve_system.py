@@ -20,6 +20,7 @@ from recovery.entities import Incident, Loss, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
 from recovery.state import State
+from recovery.timers import AT_ONCE, NEVER
 
 
 def leader_elected(state: State, recorded: Recorded, event: LeaderElected) -> bool:
@@ -62,6 +63,7 @@ def _change_rules(state: State, sequence: int, stretch: float) -> None:
     rules.change(sequence, state.policy, stretch, unheard=not state.workers)
     for worker in state.workers.values():
         worker.detector = rules.detector(worker.worker_id, worker.labels)
+        worker.hung_from = AT_ONCE if worker.running else NEVER
     _index_all_workers(state)
 
 
@@ -102,6 +104,12 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
     """Brings the times of a worker into order after a look at a clock that may have leapt, either way, or while nobody
     looked: what is over is not in the future, and whoever has to come back by some time has time left."""
     worker.registered_at = min(worker.registered_at, now)
+    worker.moved_at = min(worker.moved_at, now)
+    worker.running = {name: run._replace(since=min(run.since, now)) for name, run in worker.running.items()}
+    worker.revoked = {name: min(at, now) for name, at in worker.revoked.items()}
+    worker.hung_from = AT_ONCE if worker.running else NEVER
+    if worker.stall is not None:
+        worker.stall = worker.stall._replace(since=min(worker.stall.since, now))
     worker.failed_at = min(worker.failed_at, now)
     worker.recovered_at = min(worker.recovered_at, now)
     worker.attempts_failed = [min(at, now) for at in worker.attempts_failed]

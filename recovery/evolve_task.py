@@ -20,7 +20,9 @@ from recovery.fitness import note_end
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_useless, load_level, orphaned
 from recovery.lifecycle import TASK, TaskStatus
+from recovery.overdue import hung_from, limit_s
 from recovery.state import State
+from recovery.timers import AT_ONCE, NEVER
 
 AVERAGE_WEIGHT = 0.1
 """Of the newest attempt in the moving average of run times."""
@@ -69,7 +71,8 @@ def _let_go(state: State, task: Task, now: float) -> None:
         return
     level = load_level(worker)
     del worker.held[task.task_id]
-    worker.running.pop(task.task_id, None)
+    if worker.running.pop(task.task_id, None) is not None and not worker.running:
+        worker.hung_from = NEVER
     worker.revoked.pop(task.task_id, None)
     worker.moved_at = now
     index_availability(state, worker, was=level)
@@ -126,6 +129,7 @@ def started(state: State, recorded: Recorded, event: TaskStarted) -> bool:
     task.began = True
     worker = _holder(state, task)
     worker.running[task.task_id] = Run(recorded.time, recorded.sequence)
+    worker.hung_from = min(hung_from(state, worker, recorded.time), recorded.time + limit_s(state, task))
     worker.moved_at = recorded.time
     worker.begun_sequence = recorded.sequence
     worker.idled.clear()
@@ -224,7 +228,9 @@ def hung(state: State, recorded: Recorded, event: TaskHung) -> bool:
         return False
     task.hung = True
     if not orphaned(state, task):
-        index_useless(state, _holder(state, task))
+        worker = _holder(state, task)
+        worker.hung_from = AT_ONCE
+        index_useless(state, worker)
     return True
 
 

@@ -32,6 +32,7 @@ from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LIVE, WORKER, WorkerStatus
 from recovery.state import State
+from recovery.timers import NEVER
 
 EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
 COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
@@ -58,6 +59,7 @@ def _release_held(state: State, worker: Worker, recorded: Recorded) -> None:
     worker.made_up = recorded.synthetic
     held, worker.held = worker.held, {}
     worker.running.clear()
+    worker.hung_from = NEVER
     worker.revoked.clear()
     worker.idled.clear()
     clear(state, worker)

@@ -17,13 +17,12 @@ from recovery.indexes import load_level
 from recovery.state import State
 
 KINDS_MAX = 1_000
-"""How many kinds of work are kept in mind: those that ended last."""
+"""How many kinds of work are kept in mind: those that came last."""
 
 PASSED: frozenset[Outcome] = frozenset({"passed", "xfailed", "xpassed", "skipped"})
 FAILED: frozenset[Outcome] = frozenset({"failed", "error", "crashed"})
 
 Kind = tuple[str, ...]
-TO_BEGIN = "to begin"
 
 
 def kind_of(work: AnyWork) -> Kind:
@@ -55,71 +54,77 @@ def accused(state: State, worker: Worker) -> bool:
 
 
 def failed_elsewhere(row: Row) -> bool:
-    return any(mark.ends.failed - mark.failed_before > mark.own for mark in row.marks.values())
+    return any(mark.ends.bad(begins=mark.begins) - mark.bad_before > mark.own for mark in row.marks.values())
 
 
 def passed_elsewhere(row: Row) -> int:
     """Attempts at such work since the row began. (Its own would have ended it.)"""
-    return sum(mark.ends.passed - mark.passed_before for mark in row.marks.values())
+    return sum(mark.ends.good(begins=mark.begins) - mark.good_before for mark in row.marks.values())
 
 
 def note_end(state: State, worker: Worker, task: Task, event: TaskAttemptFinished) -> bool:
     """Takes the end of an attempt into account. True: it says more about the worker than about the task."""
+    outcome = event.outcome
+    if outcome not in PASSED and outcome not in FAILED:
+        return False
     assert task.work is not None
     kind = kind_of(task.work)
+    ends = ends_of(state, kind)
     if event.unstartable:
-        known = accused(state, worker)
-        return _fails_at_once(state, worker, task, (*kind, TO_BEGIN), every_attempt=True) or known
-    if event.outcome in PASSED:
-        ends_of(state, kind).passed += 1
-        ends_of(state, (*kind, TO_BEGIN)).passed += 1
+        _fails_at_once(state, worker, task, kind, begins=True)
+        return elsewhere(state, worker)
+    ends.begun += 1
+    if outcome in PASSED:
+        ends.passed += 1
         worker.on_trial = False
         clear(state, worker)
         return False
-    if event.outcome not in FAILED:
-        return False
-    ends_of(state, (*kind, TO_BEGIN)).passed += 1
     if event.duration_s > state.policy.fail_fast_within:
-        _count_failure(state, worker, kind)
+        _count_bad(state, worker, kind, begins=False)
         clear(state, worker)
         return False
     doubted = worker.on_trial or accused(state, worker)
-    _fails_at_once(state, worker, task, kind, every_attempt=False)
+    _fails_at_once(state, worker, task, kind, begins=False)
     return doubted and elsewhere(state, worker)
 
 
-def _fails_at_once(state: State, worker: Worker, task: Task, kind: Kind, *, every_attempt: bool) -> bool:
-    """True: somebody else may try."""
+def _fails_at_once(state: State, worker: Worker, task: Task, kind: Kind, *, begins: bool) -> None:
     row = worker.row
     if row is None or failed_elsewhere(row):
         clear(state, worker)
         row = worker.row = Row()
-    mark = row.marks.get(kind)
+    mark = row.marks.get((kind, begins))
     if mark is None:
         ends = ends_of(state, kind)
-        mark = row.marks[kind] = Mark(ends, ends.passed, ends.failed)
-    _count_failure(state, worker, kind)
+        mark = row.marks[kind, begins] = Mark(ends, begins, ends.good(begins=begins), ends.bad(begins=begins))
+    _count_bad(state, worker, kind, begins=begins)
     mark.own += 1
-    if every_attempt or task.task_id not in row.tasks:
+    if begins or task.task_id not in row.tasks:
+        # A test that is tried again and fails again is one. What cannot be begun is so whichever it is.
         row.tasks.append(task.task_id)
     if len(row.tasks) >= threshold(state, worker):
         state.accused[worker.worker_id] = None
-    return elsewhere(state, worker)
 
 
-def _count_failure(state: State, worker: Worker, kind: Kind) -> None:
-    ends_of(state, kind).failed += 1
+def _count_bad(state: State, worker: Worker, kind: Kind, *, begins: bool) -> None:
+    ends = ends_of(state, kind)
+    if begins:
+        ends.barred += 1
+    else:
+        ends.failed += 1
     for worker_id in list(state.accused):
         other = state.workers[worker_id]
-        # One that is stalled for it is acquitted by the leader, in so many words.
-        if other is not worker and other.status != "stalled" and other.row is not None and kind in other.row.marks:
+        if other is worker or other.status == "stalled":
+            continue  # one that is stalled for it is acquitted by the leader, in so many words
+        if other.row is not None and (kind, begins) in other.row.marks:
             clear(state, other)
 
 
 def clear(state: State, worker: Worker) -> None:
     """Nothing speaks against the worker any more."""
-    worker.row = None
-    state.accused.pop(worker.worker_id, None)
+    if worker.row is not None:
+        worker.row = None
+        state.accused.pop(worker.worker_id, None)
 
 
 def ends_of(state: State, kind: Kind) -> Ends:
@@ -128,7 +133,6 @@ def ends_of(state: State, kind: Kind) -> Ends:
         ends = state.ends[kind] = Ends()
         if len(state.ends) > KINDS_MAX:
             state.ends.popitem(last=False)
-    state.ends.move_to_end(kind)
     return ends
 
 

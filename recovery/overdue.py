@@ -19,7 +19,30 @@ def useless_at(state: State, worker: Worker) -> float:
     stall = stalled_at(state, worker) if worker.status == "stalled" else NEVER
     if not worker.held and not worker.idled:
         return stall
+    if stall == NEVER and _plainly_at_work(state, worker):
+        return NEVER
     return min(stall, hung_at(state, worker), unheeded_at(state, worker), unstarted_at(state, worker))
+
+
+def _plainly_at_work(state: State, worker: Worker) -> bool:
+    """What most workers are at most events, told at little cost: no deadline can be over at the last heartbeat."""
+    beat = state.beats.get(worker.worker_id)
+    if worker.revoked or worker.idled or (beat is not None and beat.incarnation != worker.incarnation):
+        return False
+    heard_at = 0.0 if beat is None else beat.time
+    if worker.hung_from <= heard_at:
+        return False
+    if len(worker.running) >= min(worker.slots, len(worker.held)):
+        return True
+    return worker.moved_at + state.policy.assignment_start_deadline > heard_at
+
+
+def hung_from(state: State, worker: Worker, now: float) -> float:
+    """A time before which none of what it runs is beyond its limit, reckoned anew if the one that is known is over."""
+    if worker.hung_from > now:
+        return worker.hung_from
+    tasks = ((state.tasks[task_id], run) for task_id, run in worker.running.items())
+    return min((AT_ONCE if task.hung else run.since + limit_s(state, task) for task, run in tasks), default=NEVER)
 
 
 def witness(state: State, worker: Worker) -> Beat | None:

@@ -315,6 +315,7 @@ def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -
     world.watched_since = world.doubted_at = now
     world.taken_over = None
     world.watched_beat = max(world.watched_beat, event.heartbeats_sequence)
+    usefulness.note_doubt(world, now)
     if event.reason == "heartbeats_lost":
         # Their sequences have begun again.
         world.watched_beat = event.heartbeats_sequence

@@ -67,6 +67,14 @@ def note_return(world: World, one: Task, event: task.TaskReturned) -> None:
         world.workers[event.worker_id].idled.add(event.task_id)
 
 
+def note_doubt(world: World, now: float) -> None:
+    """What is over does not lie ahead."""
+    for one in world.workers.values():
+        one.moved_at = min(one.moved_at, now)
+    for each in world.tasks.values():
+        each.since, each.revoked_at = min(each.since, now), min(each.revoked_at, now)
+
+
 def note_failure(one: Worker, event: worker.WorkerFailed, now: float) -> None:
     """A restart because of failing everything at once that has to be repeated has failed."""
     if event.reason == "stalled" and one.stall is not None and one.stall.cause == "failing_fast":

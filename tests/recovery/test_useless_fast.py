@@ -354,3 +354,22 @@ def test_forgotten_kinds_of_work_do_not_fill_the_memory() -> None:
         fitness.ends_of(story.state, ("command", "/", f"c{number}"))
     assert len(story.state.ends) == fitness.KINDS_MAX
     assert ("command", "/", "c0") not in story.state.ends
+
+
+def test_failures_of_another_kind_of_work_say_nothing() -> None:
+    story = Story(Policy(auto_recovery=False))
+    story.join("w1", labels={"disk": "full"})
+    story.join("w2", labels={"disk": "empty"})
+    for number in range(TASKS):
+        story.tell(submitted(f"t{number}", requires={"disk": "full"}))
+        story.start(f"t{number}")
+        story.finish(f"t{number}", "failed", duration_s=0.0)
+    work = PytestWork(suite=Suite(python="python3", cwd="/"), node_id="t::0")
+    story.tell(TaskSubmitted(task_id="other", run_id="r1", work=work, requires={"disk": "empty"}))
+    story.start("other")
+    story.finish("other", "failed", duration_s=0.0)
+    assert list(story.state.accused) == ["w1"]
+    story.tell(submitted("same", requires={"disk": "empty"}))
+    story.start("same")
+    story.finish("same", "failed", duration_s=0.0)
+    assert list(story.state.accused) == []

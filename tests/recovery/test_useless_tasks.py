@@ -3,7 +3,7 @@
 import pytest
 
 from events.policy import Policy
-from events.system import LeaderElected
+from events.system import DetectorDegraded, LeaderElected
 from events.task import (
     TaskAttemptFinished,
     TaskCancelRequested,
@@ -156,6 +156,43 @@ def test_time_counts_from_the_present_leaders_election() -> None:
     assert not story.state.useless.due(story.now)
     story.wait(3.0, "w1")
     assert story.state.useless.due(story.now) == ["w1"]
+
+
+def test_a_clock_that_was_set_back_takes_nobodys_time() -> None:
+    story = running()
+    story.now -= 500.0
+    known = len(story.beats)
+    story.tell(
+        DetectorDegraded(reason="clock_step", extent_s=-500.0, heartbeats_sequence=known, coordinator_id="c1"),
+    )
+    story.wait(LIMIT + GRACE - 0.1, "w1")
+    assert not story.told(TaskHung)
+    story.wait(2.1, "w1")
+    assert story.told(TaskHung)
+
+
+def test_a_shorter_cap_counts_for_what_runs_already() -> None:
+    story = running(None)
+    story.wait(100.0, "w1")
+    story.tell(policy_changed(Policy(task_hang_cap=50.0)))
+    assert story.told(TaskHung)
+
+
+def test_times_that_are_over_are_reckoned_anew() -> None:
+    """One task outlives its limit unpunished, since its worker has something to report; the next one starts."""
+    story = Story()
+    story.join("w1", slots=2)
+    story.tell(submitted("t1", timeout_s=LIMIT), submitted("t2"))
+    story.start("t1")
+    story.wait(LIMIT + GRACE + 1.0, "w1", unreported=1)
+    story.start("t2")
+    assert story.worker("w1").hung_from <= story.now
+    story.wait(Policy().revocation_grace + 2.0, "w1")
+    assert [event.task_id for event in story.told(TaskHung)] == ["t1"]
+    story.finish("t1", "cancelled")
+    story.tell(submitted("t3", timeout_s=LIMIT))
+    story.start("t3")
+    assert story.worker("w1").hung_from == pytest.approx(story.now + LIMIT + GRACE)
 
 
 def test_a_draining_worker_is_told_too() -> None:

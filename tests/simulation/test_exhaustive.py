@@ -113,7 +113,7 @@ def test_the_encoding_knows_everything_there_is() -> None:
     left_out = {
         Worker: {
             *("ordinal", "host", "event_id", "exit_reason", "exit_sequence", "exit_message", "failed_at"),
-            *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline"),
+            *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
         },
         Attempt: {"strategy", "event_id"},
         Task: {"timeout_s", "event_id", "synthetic"},
