@@ -211,15 +211,17 @@ class Leadership:
                     return None  # nobody understands what stands there: how many terms there were, the fold must tell
                 sequence = last.sequence
                 number = (last.event.term if isinstance(last.event, LeaderElected) else consumer.state.term) + 1
+            sent_at = consumer.clock.monotonic()
             event = LeaderElected(coordinator_id=self._coordinator_id, term=number)
             envelope = Envelope(id=new_id(), time=utc(host().wall()), source=self._source, event=event)
             appended = await self._log.append([Draft(envelope)], fence=Fence(LEADER_TAIL, sequence))
+            extent = await stream_extent(self._bus, self._streams.heartbeats)
         except (BrokerRefused, Unacknowledged) as error:
             log.info("not_elected", error=str(error))
             return None
         log.info("elected", term=number, token=appended.last)
         nonce = host().token(8).hex()
-        return Term(token=appended.last, nonce=nonce, holds=lambda: lease.held)
+        return Term(appended.last, nonce, sent_at, extent.last_seq, holds=lambda: lease.held)
 
     async def _lead(self, consumer: RecoveryConsumer, lease: Lease, term: Term) -> None:
         consumer.lead(term)

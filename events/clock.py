@@ -40,6 +40,7 @@ class ClusterClock:
     the broker's clock from above (the two sides of F. Cristian, "Probabilistic clock synchronization", 1989). Once a
     step back is proven, the estimate follows it at once, and this is the only case in which `now` goes back: if it
     stood still instead until the broker has caught up, so would every timeout, for as long as the step was wide.
+    (Behind one that nothing has proven `now` does, once the windows have forgotten what was before.)
     """
 
     def __init__(
@@ -70,11 +71,13 @@ class ClusterClock:
         here = self._monotonic()
         offset = stored_at - here
         best = self._best()
-        if best is not None and sent_at is not None and best > stored_at - sent_at + STEP_S:
-            self._offset_current, self._offset_previous = offset, None
-            self._window_ends = here + self._window_s
-            self._latest = quantised(stored_at)
-            return offset - best
+        if best is not None and sent_at is not None:
+            estimate = max(here + best, self._latest)
+            if estimate > stored_at + (here - sent_at) + STEP_S:
+                self._offset_current, self._offset_previous = offset, None
+                self._window_ends = here + self._window_s
+                self._latest = quantised(stored_at)
+                return stored_at - estimate
         if here >= self._window_ends:
             self._offset_previous = self._offset_current
             self._offset_current = offset

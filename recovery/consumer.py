@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from events.base import Event
-from events.clock import ClusterClock, utc
+from events.clock import STEP_S, ClusterClock, utc
 from events.ending import ended
 from events.envelope import Draft, Envelope, Provenance, Recorded
 from events.errors import BrokerRefused, Fenced, LogFull, Unacknowledged
@@ -29,6 +29,7 @@ from recovery.core import (
     decide,
     evolve,
     forget_beats,
+    heard_ahead,
     next_due,
     observe,
 )
@@ -55,6 +56,10 @@ class Term(NamedTuple):
 
     token: int
     nonce: str
+    sent_at: float
+    """When the election was first sent, by the clock's `monotonic`."""
+    heartbeats_end: int
+    """The last sequence of HEARTBEATS, asked for behind the election."""
     holds: Callable[[], bool]
     """Whether the lease still holds by the local clock: without it nothing is appended, whatever the broker says."""
 
@@ -77,6 +82,8 @@ class RecoveryConsumer:
         self._source = source
         self._wake = asyncio.Event()
         self._term: Term | None = None
+        self._begun: Term | None = None
+        """The last one that began with a look at what its predecessors left."""
         self._facts: list[Event] = []
         """What the leader has to say that is no decision of the core: damage of the log, a change of policy."""
         self._unsettled: tuple[Term, list[Draft]] | None = None
@@ -84,6 +91,8 @@ class RecoveryConsumer:
         self._sent_at = 0.0
         """When it was first sent, by the clock's `monotonic`."""
         self._fact_number = 0
+        self._forgotten = 0
+        """Through which heartbeat all are forgotten, those that have not been read yet too."""
         self._lost: tuple[int, int] | None = None
         """Through which heartbeat all are forgotten here, and how far the log was folded then; None: none is unsaid."""
         self._listeners: list[Callable[[Sequence[Recorded]], None]] = []
@@ -171,7 +180,8 @@ class RecoveryConsumer:
             if lost is not None:
                 self.forget_beats(lost)
             for recorded in batch:
-                observe(self.state, recorded)
+                if recorded.sequence > self._forgotten:
+                    observe(self.state, recorded)
             if batch:
                 self._observer.read("heartbeats", batch[-1].time)
             # A worker that is heard again may get what waits: that falls due at no time of its own.
@@ -185,6 +195,7 @@ class RecoveryConsumer:
         state = self.state
         log.warning("heartbeats_lost", read=state.heartbeats_sequence, forgotten_through=through)
         forget_beats(state, through)
+        self._forgotten = through
         self._lost = (through, state.events_sequence)
         self._wake.set()
 
@@ -233,6 +244,9 @@ class RecoveryConsumer:
             if term is None or self.state.fencing_token != term.token or not term.holds():
                 # Not leading, or not yet folded up to the own election, or somebody newer has been seen.
                 return reading
+            if self._begun is not term:
+                self._begun = term
+                self._begin(term)
             drafts = self._drafts(term)
             if not drafts:
                 return reading
@@ -241,6 +255,17 @@ class RecoveryConsumer:
             if not await self._append(term, drafts):
                 return reading
             reading = await self._read_back(reading)
+
+    def _begin(self, term: Term) -> None:
+        """What nobody else may have noticed, or lived to say: a clock that was set back, and lost heartbeats."""
+        state = self.state
+        self._observer.stepped(self.clock.observe(state.interrupted_at, sent_at=term.sent_at))
+        ahead = heard_ahead(state, self.clock.now())
+        if ahead > STEP_S:
+            self._observer.stepped(-ahead)
+        end = max(term.heartbeats_end, state.heartbeats_sequence)
+        if end < state.beats_known:
+            self.forget_beats(end)
 
     def _drafts(self, term: Term) -> list[Draft]:
         if self._unsettled is not None:

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from recovery.decide_system import owed_to_system
 from recovery.decide_tasks import owed_assignments, owed_to_orphans, owed_to_settle
 from recovery.decide_useless import owed_to_useless
-from recovery.decide_watch import awaits_witness, owed_to_watch
+from recovery.decide_watch import awaits_witness, heard_ahead, owed_to_watch
 from recovery.decide_workers import owed_to_workers
 from recovery.decisions import DECISIONS_MAX, RULES_VERSION, Decision
 from recovery.evolve import evolve, forget_beats, observe, recall_beats
@@ -29,6 +29,7 @@ __all__ = [
     "decide",
     "evolve",
     "forget_beats",
+    "heard_ahead",
     "next_due",
     "observe",
     "recall_beats",

@@ -35,6 +35,17 @@ def awaits_witness(state: State, now: float) -> bool:
     return state.taken_over is not None and now < state.taken_over + state.rules.failed_after_max
 
 
+def heard_ahead(state: State, now: float) -> float:
+    """By how many seconds the last heartbeat of somebody live lies in the future, or what stands in for it: the clock
+    of the broker has been set back since, and silence would count from there. 0.0: nobody's does.
+
+    Looks at every worker: a question for whoever takes over.
+    """
+    live = (worker for worker in state.workers.values() if worker.status in LIVE)
+    beats = (state.newest_beat(worker) or state.presumed_beat(worker) for worker in live)
+    return max((beat.time - now for beat in beats if beat is not None), default=0.0)
+
+
 def _continuation(state: State, now: float) -> Decision | None:
     """The present leader was elected, and silence counts from there, as nobody may have watched before, or the broker
     may have been away.

@@ -37,6 +37,8 @@ def evolve(state: State, recorded: Recorded) -> None:
         subject = recorded.subject[:EXCERPT_BYTES]
         state.parked[recorded.sequence] = ParkedMessage(recorded.sequence, subject, reason, excerpt)
         return
+    if envelope.decision is not None:
+        state.beats_known = max(state.beats_known, envelope.decision.as_of_heartbeats)
     event = envelope.event
     handler = HANDLERS.get(type(event))
     if handler is not None and not handler(state, recorded, event):

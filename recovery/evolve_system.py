@@ -81,6 +81,7 @@ def detector_degraded(state: State, recorded: Recorded, event: DetectorDegraded)
     state.watched_since = state.distrusted_until = state.interrupted_at = recorded.time
     state.taken_over = None
     state.watched_beat = max(state.watched_beat, event.heartbeats_sequence)
+    state.beats_known = max(state.beats_known, event.heartbeats_sequence)
     if event.reason == "heartbeats_lost":
         _forget_beats(state, recorded, event.heartbeats_sequence)
     for worker in state.workers.values():
@@ -91,7 +92,7 @@ def detector_degraded(state: State, recorded: Recorded, event: DetectorDegraded)
 
 def _forget_beats(state: State, recorded: Recorded, through: int) -> None:
     """Sequences have begun again: those that stand for heartbeats are set to where the stream goes on."""
-    state.watched_beat = through
+    state.watched_beat = state.beats_known = through
     state.loss = Loss(through, recorded.sequence, recorded.time)
     for worker in state.workers.values():
         # The heartbeat that refuted it, if there was one, is among the forgotten.

@@ -199,11 +199,10 @@ def completed(state: State, recorded: Recorded, event: TaskCompleted) -> bool:
     _change(state, task, TASK[task.status, TaskCompleted], recorded)
     task.verdict = event.verdict
     task.work = None
-    open_tasks = state.runs.get(task.run_id)
-    if open_tasks is not None:
-        open_tasks.pop(task.task_id, None)
-        if not open_tasks:
-            del state.runs[task.run_id]
+    open_tasks = state.runs[task.run_id]
+    del open_tasks[task.task_id]
+    if not open_tasks:
+        del state.runs[task.run_id]
     index_task(state, task)
     return True
 
@@ -235,10 +234,9 @@ def hung(state: State, recorded: Recorded, event: TaskHung) -> bool:
 
 
 def _request_cancel(state: State, task: Task, recorded: Recorded) -> None:
-    if task.status != "final":
-        task.cancel_requested = True
-        task.synthetic = recorded.synthetic
-        index_task(state, task)
+    task.cancel_requested = True
+    task.synthetic = recorded.synthetic
+    index_task(state, task)
 
 
 def cancel_requested(state: State, recorded: Recorded, event: TaskCancelRequested) -> bool:

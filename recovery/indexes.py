@@ -126,11 +126,10 @@ def _enter_level(state: State, worker: Worker, level: int) -> None:
 
 
 def _leave_level(state: State, worker: Worker, level: int) -> None:
-    workers = state.available.get(level)
-    if workers is not None:
-        workers.pop(worker.worker_id, None)
-        if not workers:
-            del state.available[level]
+    workers = state.available[level]
+    del workers[worker.worker_id]
+    if not workers:
+        del state.available[level]
     if worker.labels:
         labels = state.available_labels[level]
         for label in worker.labels.items():

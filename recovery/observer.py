@@ -41,18 +41,21 @@ class Observer:
 
     def read(self, stream: Stream, stored_at: float, *, sent_at: float | None = None) -> None:
         """Takes the time of the newest message of what was just read; `sent_at` as in `ClusterClock.observe`."""
-        step = self.clock.observe(stored_at, sent_at=sent_at)
+        self.stepped(self.clock.observe(stored_at, sent_at=sent_at))
         here = self.clock.monotonic()
-        if step:
-            self._finding = Finding("clock_step", step, here)
-        if step < 0:
-            # What looked late was not.
-            self._lags.clear()
         lag = self.clock.lateness(stored_at)
         if lag > LAG_S_MAX:
             self._lags[stream] = Finding("stream_lag", lag, here)
         else:
             self._lags.pop(stream, None)
+
+    def stepped(self, by_s: float) -> None:
+        """Takes by how much the broker's clock has been set, negative for back, if it has been."""
+        if by_s:
+            self._finding = Finding("clock_step", by_s, self.clock.monotonic())
+        if by_s < 0:
+            # What looked late was not.
+            self._lags.clear()
 
     def overslept(self, late_s: float) -> None:
         """Takes how much later than it wanted to the leader has run: its messages wait to be read as well."""

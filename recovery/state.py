@@ -63,6 +63,8 @@ class State:
         """The broker's time of the heartbeat at `heartbeats_sequence`; None: that one was not read."""
         self.loss = Loss(0, 0, 0.0)
         """The last loss of heartbeats."""
+        self.beats_known = 0
+        """Sequence of the last heartbeat that the log says a leader has read, since that loss."""
 
         # Counts that people ask for
         self.ignored: Counter[str] = Counter()

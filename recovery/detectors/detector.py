@@ -43,13 +43,3 @@ class Detector(ABC):
     def failed_after(self, intervals: Sequence[float]) -> float:
         """Seconds, from `thresholds.failed_after` to `failed_after_max`."""
         return min(max(self.hopeless_after(intervals), self.thresholds.failed_after), self.failed_after_max)
-
-    @final
-    def suspect_at(self, since: float, intervals: Sequence[float]) -> float:
-        """The cluster time at which a silence that counts from `since` becomes suspicious."""
-        return since + self.suspect_after(intervals)
-
-    @final
-    def fail_at(self, since: float, intervals: Sequence[float]) -> float:
-        """The cluster time at which it is fatal."""
-        return since + self.failed_after(intervals)

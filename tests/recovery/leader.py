@@ -97,8 +97,10 @@ class Farm:
 
     async def elect(self, consumer: RecoveryConsumer | None = None, nonce: str = "nonce-01") -> Term:
         last = await self.log.last_on(LEADER_TAIL)
+        sent_at = self.monotonic()
         appended = await self.writer.write(LeaderElected(coordinator_id=nonce, term=1 if last is None else 2))
-        term = Term(token=appended.last, nonce=nonce, holds=lambda: self.held)
+        end = self.pulse.sent[-1].sequence if self.pulse.sent else 0
+        term = Term(appended.last, nonce, sent_at, end, holds=lambda: self.held)
         (consumer or self.consumer).lead(term)
         return term
 

@@ -180,7 +180,7 @@ async def test_a_newer_leader_that_was_read_silences_the_older(farm: Farm) -> No
 
 async def test_nothing_is_decided_before_the_own_election_has_been_read(farm: Farm) -> None:
     await farm.writer.write([registered("w1"), submitted("t1")])
-    farm.consumer.lead(Term(token=99, nonce="early", holds=lambda: True))
+    farm.consumer.lead(Term(99, "early", 0.0, 0, holds=lambda: True))
     await until(lambda: farm.consumer.state.events_sequence == farm.log.last, 5.0, "the fold")
     assert not farm.log.tried
 
@@ -308,7 +308,7 @@ async def test_16_a_standby_takes_over_and_repeats_nothing(farm: Farm) -> None:
         await event_in(farm.log, is_kind(TaskRequeued))
         await until(lambda: standby.state.events_sequence == farm.log.last, 5.0, "the fold")
         # The old one wakes up and believes that it still leads.
-        farm.consumer.lead(Term(token=1, nonce="nonce-01", holds=lambda: True))
+        farm.consumer.lead(Term(1, "nonce-01", 0.0, 0, holds=lambda: True))
         await until(lambda: standby.state.events_sequence == farm.log.last, 5.0, "the fold")
         assert len(farm.events(TaskRequeued)) == 1
         assert len(farm.events(WorkerFailed)) == 1

@@ -58,6 +58,16 @@ async def farm() -> AsyncIterator[Pair]:
     assert running.cancelled(), running.exception()
 
 
+async def found_dead(farm: Pair, worker_id: str) -> None:
+    """Silent since before the last doubt, it is given the time that anybody has, and no more."""
+    others = sorted(farm.incarnations.keys() - {worker_id})
+    await farm.live_on(8, *others)
+    await event_in(farm.log, is_kind(WorkerSuspected, worker_id=worker_id))
+    await farm.quiet()
+    await farm.live_on(10, *others)
+    await event_in(farm.log, is_kind(WorkerFailed, worker_id=worker_id))
+
+
 def condemned(farm: Pair) -> bool:
     return bool(farm.events(WorkerSuspected) or farm.events(WorkerFailed))
 
@@ -176,6 +186,38 @@ async def test_a_follower_whose_clock_is_wrong_takes_over(farm: Pair) -> None:
     await farm.live_on(30)
     assert farm.doubts()[-1] == ("clock_step", -15.75)
     assert not condemned(farm)
+
+
+async def test_a_step_back_that_everybody_has_got_used_to(farm: Pair) -> None:
+    """The follower's windows have forgotten the old clock, and its time stands still until the election proves why."""
+    await farm.join()
+    farm.stepped -= 500.0
+    for _ in range(40):
+        farm.now += 2.0
+        await farm.beat("w1")
+    await farm.elect()
+    await event_in(farm.log, is_kind(DetectorDegraded))
+    assert farm.consumer.clock.now() == farm.wall()
+    await found_dead(farm, "w2")
+    assert [reason for reason, _ in farm.doubts()] == ["clock_step"]
+    await farm.verified()
+
+
+async def test_whoever_died_before_a_step_back_is_found_by_the_next_leader_too(farm: Pair) -> None:
+    """Its clock is right, as it proved the step itself, and the dead worker's last heartbeat still lies ahead."""
+    await farm.elect()
+    await farm.join()
+    await farm.live_on(6)
+    farm.stepped -= 500.0
+    await farm.writer.write(submitted("t1"))
+    await until(lambda: len(farm.doubts()) == 1, 5.0, "the doubt of the first term")
+    farm.now += 30.0
+    await farm.beat("w1")
+    await farm.elect(nonce="nonce-02")
+    await until(lambda: len(farm.doubts()) == 2, 5.0, "the doubt of the second term")
+    assert all(reason == "clock_step" and extent < -400.0 for reason, extent in farm.doubts())
+    await found_dead(farm, "w2")
+    await farm.verified()
 
 
 async def test_a_step_under_a_lapse_of_the_lease_is_not_forgotten(farm: Pair) -> None:

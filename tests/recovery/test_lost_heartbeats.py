@@ -290,6 +290,67 @@ async def test_a_standby_speaks_of_its_own_loss_when_it_leads(farm: Farm) -> Non
     assert len(farm.events(DetectorDegraded)) == 1
 
 
+async def test_a_leader_that_never_read_them_knows_from_the_log_that_they_were(farm: Farm) -> None:
+    """Nobody is left who could have seen that the sequences began again."""
+    await farm.elect()
+    first = (await farm.writer.write(registered("w1"))).last
+    await farm.quiet()
+    for _ in range(5):
+        await beaten(farm, "w1", first)
+    farm.now += 6.0
+    await event_in(farm.log, is_kind(WorkerSuspected))
+    await farm.quiet()
+    farm.consumer.stop_leading()
+    farm.pulse = Pulse(farm.wall)  # the stream begins anew
+    successor = farm.another()
+    running = asyncio.create_task(successor.run())
+    try:
+        farm.pulse.beat("w1", first)
+        await farm.elect(successor, nonce="nonce-02")
+        told = await event_in(farm.log, is_kind(DetectorDegraded))
+        assert told.event.reason == "heartbeats_lost"  # type: ignore[union-attr]
+        farm.now += 0.5
+        farm.pulse.beat("w1", first)
+        await event_in(farm.log, is_kind(WorkerSuspicionRefuted))
+        await until(lambda: successor.state.events_sequence == farm.log.last, 5.0, "the fold")
+        assert len(farm.events(DetectorDegraded)) == 1
+        assert successor.state.beats_known == successor.state.heartbeats_sequence
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_was_lost_is_not_taken_in_when_it_is_read_later(farm: Farm) -> None:
+    await farm.elect()
+    first = (await farm.writer.write(registered("w1"))).last
+    await farm.quiet()
+    for _ in range(3):
+        await beaten(farm, "w1", first)
+    await farm.writer.write(submitted("t1"))
+    await event_in(farm.log, is_kind(TaskAssigned))
+    await farm.quiet()
+    farm.consumer.stop_leading()
+    farm.pulse = Pulse(farm.wall)
+    slow, farm.pulse._waiting = farm.pulse._waiting, asyncio.Queue()
+    successor = farm.another()
+    successor._heartbeats = farm.pulse
+    farm.pulse.beat("w1", first)
+    farm.pulse._waiting, waiting = slow, farm.pulse._waiting
+    running = asyncio.create_task(successor.run())
+    try:
+        await farm.elect(successor, nonce="nonce-02")
+        await event_in(farm.log, is_kind(DetectorDegraded))
+        assert successor.state.heartbeats_sequence == 1
+        farm.pulse._waiting.put_nowait(waiting.get_nowait())
+        farm.now += 0.5
+        farm.pulse.beat("w1", first)
+        await until(lambda: successor.state.heartbeats_sequence == 2, 5.0, "the heartbeat behind it")
+        assert successor.state.arrivals["w1"].times() == [farm.pulse.sent[1].time]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_what_the_leader_has_said_is_not_said_again(farm: Farm) -> None:
     """The standby had lost less than the leader, and says nothing when its turn comes."""
     standby = farm.another()

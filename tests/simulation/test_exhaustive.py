@@ -166,6 +166,7 @@ def still_unsettled(state: State, event: TaskCompleted) -> None:
     if task.result is not None:
         task.status = "finished"
         state.unsettled[event.task_id] = None
+        state.runs.setdefault(task.run_id, {})[event.task_id] = None
 
 
 def answered_by_itself(state: State, event: WorkerRecoveryProbed) -> None:

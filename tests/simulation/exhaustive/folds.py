@@ -148,6 +148,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.policy_hash = POLICY_HASHES[policy]
     state.policy_recorded = True
     state.policy_actor = ""
+    state.beats_known = 0  # no decision here says what it is based on
     state.rules = rulebooks.unpack(policy, *rules)
     state.term = term
     state.leader_id = None
