@@ -119,7 +119,11 @@ def detectors_command(opener: Opener) -> Callable[..., None]:
         *,
         settings: Annotated[
             list[str] | None,
-            typer.Option("--setting", metavar="DETECTOR[:NAME=VALUE,...]", help="What to try; repeatable."),
+            typer.Option(
+                "--setting",
+                metavar="DETECTOR[:NAME=VALUE,...]",
+                help="What to try, as in phi:phi_failed=9 or deadline:failed_after=10; repeatable.",
+            ),
         ] = None,
         picture: Annotated[
             Path | None, typer.Option(metavar="FILE", help="Draw the comparison, as .svg or as .html with the figures.")

@@ -31,16 +31,47 @@ def reached(score: Score) -> Spread | None:
 def summary(trace: Trace) -> str:
     proven = sum(life.end.kind == "proven" for life in trace.lives)
     presumed = sum(life.end.kind == "presumed" for life in trace.lives)
-    doubts = len(trace.blind)
     return (
         f"{trace.beats:,} heartbeats of {len({life.worker_id for life in trace.lives}):,} workers in "
-        f"{len(trace.lives):,} incarnations, {trace.worker_hours:,.1f} worker-hours; {proven + presumed:,} failures "
-        f"({proven:,} proven, {presumed:,} presumed), {doubts:,} times from which silence counts anew"
+        f"{len(trace.lives):,} incarnations, {trace.worker_hours:,.1f} worker-hours; "
+        f"{counted(proven + presumed, 'failure')} ({proven:,} proven, {presumed:,} presumed), "
+        f"{counted(len(trace.blind), 'time')} from which silence counts anew"
     )
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def conclusion(scores: Sequence[Score]) -> str:
+    """What is in force, and which of those that were tried finds failures soonest without a mistake."""
+    sentences = [f"As recorded: {_words(score)}." for score in scores if score.in_force]
+    flawless = [
+        (spread.median, index, score)
+        for index, score in enumerate(scores)
+        if not score.false_failures and (spread := reached(score)) is not None
+    ]
+    if not flawless:
+        return " ".join([*sentences, "None that was tried spares all that lived."])
+    _, index, best = min(flawless, key=lambda one: one[:2])
+    if not best.in_force:
+        sentences.append(f"The soonest that spares all that lived: {letter(index)}, {best.setting}, {_words(best)}.")
+    else:
+        sentences.append("None that was tried is sooner and spares all that lived.")
+    return " ".join(sentences)
+
+
+def _words(score: Score) -> str:
+    mistakes = counted(score.false_failures, "false failure") if score.false_failures else "no false failure"
+    if score.found is not None:
+        return f"{mistakes}, found after {score.found.median:.1f} s"
+    would = score.would_find
+    return mistakes if would is None else f"{mistakes}, a death would be found after {would.median:.1f} s"
 
 
 def report(trace: Trace, scores: Sequence[Score], *, width: int) -> Group:
     parts: list[RenderableType] = [Text(summary(trace)), Text(), scores_table(trace, scores)]
+    parts += [Text(), Text(conclusion(scores), "bold")]
     if any(reached(score) for score in scores):
         parts += [Text(), *plot(scores, width=width)]
     return Group(*parts)
@@ -48,9 +79,10 @@ def report(trace: Trace, scores: Sequence[Score], *, width: int) -> Group:
 
 def scores_table(trace: Trace, scores: Sequence[Score]) -> Table:
     real = bool(trace.failures)
-    made = table("", "DETECTOR", "FALSE FAILURES", "SUSPICIONS", "FOUND AFTER", "99 %", "WORST")
+    made = table("", "DETECTOR", "FALSE\nFAILURES", "SUSPICIONS", "FOUND\nAFTER", "99 %", "WORST")
     for column in made.columns[2:]:
         column.justify = "right"
+        column.no_wrap = True
     for index, score in enumerate(scores):
         spread = score.found if real else score.would_find
         times = ("-", "-", "-") if spread is None else (spread.median, spread.p99, spread.worst)
@@ -86,7 +118,7 @@ def plot(scores: Sequence[Score], *, width: int) -> list[Text]:
         taken = grid[row][column][0] != " "
         style = STYLES.get(score.detector, "") + (" reverse" if score.in_force else "")
         grid[row][column] = (CROWDED if taken else letter(index), style.strip())
-    lines = [Text("false failures", "dim")]
+    lines = [Text("false failures (logarithmic)", "dim")]
     for row in range(PLOT_ROWS - 1, -1, -1):
         count = round(10 ** (row / (PLOT_ROWS - 1) * log10(1 + most)) - 1)
         label = f"{count:,}" if row % 3 == 0 else ""
@@ -97,7 +129,9 @@ def plot(scores: Sequence[Score], *, width: int) -> list[Text]:
         lines.append(line)
     axis, ticks = "-" * columns, ""
     for place in range(0, columns, TICK_GAP):
-        ticks = ticks.ljust(place) + f"{place / (columns - 1) * longest:.1f} s"
+        tick = f"{place / (columns - 1) * longest:.1f} s"
+        if place + len(tick) <= columns:
+            ticks = ticks.ljust(place) + tick
     indent = " " * (MARGIN - 1)
     return [*lines, Text(f"{indent}+{axis}", "dim"), Text(f"{indent} {ticks}", "dim"), _legend(points, indent)]
 
@@ -107,7 +141,7 @@ def _legend(points: Sequence[tuple[int, Score, float]], indent: str) -> Text:
     for detector in dict.fromkeys(score.detector for _, score, _ in points):
         made.append(detector, STYLES.get(detector))
         made.append(", ")
-    made.append("the one in force", "reverse")
+    made.append("as recorded", "reverse")
     return made
 
 

@@ -10,6 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from typing import Literal, NamedTuple, Protocol
 
 from events.base import Event
@@ -51,9 +52,38 @@ class End(NamedTuple):
 OPEN = End("open", 0.0)
 
 
-class Pace(NamedTuple):
-    since: float
+class Change(NamedTuple):
+    """What came into force: by a change of policy, or of pace."""
+
+    time: float
+    sequence: int
+    policy: Policy
     stretch: float
+    unheard: bool = False
+    """There was no worker yet that could have lived by anything before it."""
+
+    @property
+    def heartbeat_interval(self) -> float:
+        return self.policy.heartbeat_interval * self.stretch
+
+
+DEFAULTS = Change(0.0, 0, Policy(), 1.0, unheard=True)
+"""What is in force before any."""
+
+
+class Stretch(NamedTuple):
+    """A part of a silence that counts: held against the worker from `counted_from` on, without a doubt until then."""
+
+    counted_from: float
+    until: float
+
+
+class Word(NamedTuple):
+    """What a worker says of the rules by which it lives, from one of its heartbeats on."""
+
+    place: int
+    rules: int
+    """Sequence of the last change that it has applied."""
 
 
 class Blind(NamedTuple):
@@ -72,13 +102,18 @@ class Life:
     labels: dict[str, str]
     times: "array[float]" = field(default_factory=lambda: array("d"))
     """When its heartbeats were stored, by the broker's clock."""
+    words: list[Word] = field(default_factory=list)
+    """In order; one for each time that it says something else."""
     end: End = OPEN
+
+    def known(self, place: int) -> int:
+        """The sequence up to which it had applied the log at that heartbeat, at the least."""
+        found = bisect_right(self.words, place, key=lambda word: word.place)
+        return max(self.incarnation, self.words[found - 1].rules if found else 0)
 
 
 @dataclass(slots=True)
 class Trace:
-    policy: Policy = field(default_factory=Policy)
-    """The last that was in force."""
     lives: list[Life] = field(default_factory=list)
     """Those that were heard at all."""
     blind: list[Blind] = field(default_factory=list)
@@ -86,10 +121,16 @@ class Trace:
     interruptions: list[float] = field(default_factory=list)
     """The same moments, and elections at which nothing was missed: what lies between two heartbeats around one of them
     teaches a detector nothing. In order."""
-    paces: list[Pace] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    """Of policy and pace; in order."""
     beats: int = 0
     began: float = 0.0
     ended: float = 0.0
+
+    @property
+    def policy(self) -> Policy:
+        """The last that was in force."""
+        return (self.changes[-1] if self.changes else DEFAULTS).policy
 
     @property
     def worker_hours(self) -> float:
@@ -99,33 +140,30 @@ class Trace:
     def failures(self) -> list[Life]:
         return [life for life in self.lives if life.end.kind in ("proven", "presumed")]
 
-    def stretch_at(self, time: float) -> float:
-        place = bisect_right(self.paces, time, key=lambda pace: pace.since)
-        return self.paces[place - 1].stretch if place else 1.0
+    def heartbeat_interval_at(self, time: float) -> float:
+        place = bisect_right(self.changes, time, key=lambda change: change.time)
+        return (self.changes[place - 1] if place else DEFAULTS).heartbeat_interval
 
     def interrupted_at(self, time: float) -> float:
         """The last interruption by then; 0.0: there was none."""
         place = bisect_right(self.interruptions, time)
         return self.interruptions[place - 1] if place else 0.0
 
-    def silence(self, since: float, until: float) -> float:
-        """The longest time in between during which silence could be counted without a doubt."""
-        longest, counted_from = 0.0, since
+    def counted(self, since: float, until: float = inf) -> Iterator[Stretch]:
+        """The parts of a silence that count: each begins with the silence, or behind a doubt."""
+        counted_from = since
         for blind in self._blind_behind(since):
             if blind.since >= until:
                 break
-            longest = max(longest, blind.since - counted_from)
+            if blind.since > counted_from:
+                yield Stretch(counted_from, blind.since)
             counted_from = max(counted_from, blind.until)
-        return max(longest, until - counted_from)
+        if counted_from < until:
+            yield Stretch(counted_from, until)
 
-    def silent_for(self, since: float, threshold: float) -> float:
-        """When a silence that begins at `since`, and never ends, has lasted that long without a doubt."""
-        counted_from = since
-        for blind in self._blind_behind(since):
-            if blind.since >= counted_from + threshold:
-                break
-            counted_from = max(counted_from, blind.until)
-        return counted_from + threshold
+    def silence(self, since: float, until: float) -> float:
+        """The longest time in between during which silence could be counted without a doubt."""
+        return max((end - counted_from for counted_from, end in self.counted(since, until)), default=0.0)
 
     def _blind_behind(self, time: float) -> Iterator[Blind]:
         # A common silence begins with somebody's heartbeat: from then on, it counts.
@@ -155,7 +193,7 @@ class Tracer:
         self._incarnations: dict[str, int] = {}
         """The newest of each worker, as far as the log has been read."""
         self._heard_at = 0.0
-        self._silence_max = 0.0
+        self._interval_min = 0.0
 
     @property
     def policy(self) -> Policy:
@@ -186,10 +224,9 @@ class Tracer:
         if isinstance(event, WorkerRegistered):
             self._register(recorded.sequence, recorded.time, event)
         elif isinstance(event, PolicyChanged):
-            self._trace.policy = event.policy
-            self._doubt(recorded.time, recorded.time)
+            self._change(recorded, event.policy, self._in_force.stretch)
         elif isinstance(event, PaceChanged):
-            self._trace.paces.append(Pace(recorded.time, event.stretch))
+            self._change(recorded, self.policy, event.stretch)
         elif isinstance(event, LeaderElected | DetectorDegraded):
             self._doubt(recorded.time, recorded.time)
         elif isinstance(event, WatchContinued):
@@ -197,6 +234,16 @@ class Tracer:
             del self._trace.blind[-1:]
         elif event is not None:
             self._end(recorded.time, event)
+
+    @property
+    def _in_force(self) -> Change:
+        return self._trace.changes[-1] if self._trace.changes else DEFAULTS
+
+    def _change(self, recorded: Recorded, policy: Policy, stretch: float) -> None:
+        # By a clock that was set back it came into force before the last one did: what counts is their order.
+        time = max(recorded.time, self._in_force.time)
+        unheard = not self._incarnations
+        self._trace.changes.append(Change(time, recorded.sequence, policy, stretch, unheard))
 
     def _doubt(self, since: float, until: float) -> None:
         self._trace.blind.append(Blind(since, until))
@@ -236,13 +283,23 @@ class Tracer:
             life = self._born(heartbeat.worker_id, heartbeat.incarnation)
         if trace.beats == 0:
             trace.began = self._heard_at = beat.time
-            self._silence_max = COMMON_SILENCE_INTERVALS * trace.policy.heartbeat_interval
-        silence = beat.time - self._heard_at
-        if (silence > self._silence_max * trace.stretch_at(beat.time) or silence < 0.0) and len(self._lives) > 1:
+            self._interval_min = min(change.heartbeat_interval for change in (DEFAULTS, *trace.changes))
+        if len(self._lives) > 1 and self._nobody_was_heard(self._heard_at, beat.time):
             self._doubt(min(self._heard_at, beat.time), beat.time)
         self._heard_at = beat.time
+        if heartbeat.rules != (life.words[-1].rules if life.words else 0):
+            life.words.append(Word(len(life.times), heartbeat.rules))
         life.times.append(beat.time)
         trace.beats += 1
+
+    def _nobody_was_heard(self, since: float, until: float) -> bool:
+        """For so long that it says nothing of anybody; or that cannot be told, as the clock was set back."""
+        silence = until - since
+        if 0.0 <= silence <= COMMON_SILENCE_INTERVALS * self._interval_min:
+            return False
+        # Behind a change to a faster pace, the slower one before it is what was to be expected.
+        interval = max(map(self._trace.heartbeat_interval_at, (since, until)))
+        return silence < 0.0 or silence > COMMON_SILENCE_INTERVALS * interval
 
     def _born(self, worker_id: str, incarnation: int) -> Life:
         labels = self._labels.get((worker_id, incarnation), {})
@@ -267,5 +324,5 @@ class Tracer:
             end = End("presumed", last)
         if end is None or end.kind == "stopped":
             return end or End("open", last)
-        overdue = DUE_INTERVALS * self._trace.policy.heartbeat_interval * self._trace.stretch_at(last)
+        overdue = DUE_INTERVALS * self._trace.heartbeat_interval_at(last)
         return end._replace(at=last if end.at - last > overdue else max(end.at, last))

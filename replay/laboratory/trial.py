@@ -5,17 +5,18 @@ quality of service of failure detectors", IEEE Transactions on Computers 51, 200
 duration on one side, the time to detect on the other.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 import msgspec
 
 from events.clock import utc
 from events.policy import Policy
-from events.thresholds import all_thresholds, thresholds_for
-from recovery.detectors import ARRIVALS_MAX, Detector, detector_for, intervals_between
+from recovery.detectors import ARRIVALS_MAX, intervals_between
+from replay.laboratory.rules import Rules
 from replay.laboratory.settings import NAMES, Setting
 from replay.laboratory.trace import Life, Trace
 
@@ -72,10 +73,22 @@ class Gap(NamedTuple):
     silence: float
     """As long as it can be held against the worker."""
 
+    @property
+    def ended(self) -> float:
+        return self.life.times[self.place + 1]
 
-def long_gaps(trace: Trace, settings: Sequence[Setting]) -> list[Gap]:
-    """Those that may be too long for one of the settings: the only ones at which a detector need be asked."""
-    least = min((one.suspect_after for used in settings for one in all_thresholds(used.policy)), default=0.0)
+
+class Judgement(NamedTuple):
+    """What a detector makes of a silence, by the clock; infinite where it comes to nothing."""
+
+    suspected_at: float
+    failed_at: float
+    patience: float
+    """The silence that fails the worker, by the last that was asked."""
+
+
+def long_gaps(trace: Trace, least: float) -> list[Gap]:
+    """Silences of more seconds than that: the only ones at which a detector need be asked."""
     found = []
     for life in trace.lives:
         times = life.times
@@ -88,9 +101,10 @@ def long_gaps(trace: Trace, settings: Sequence[Setting]) -> list[Gap]:
 
 
 def tried(trace: Trace, settings: Sequence[Setting]) -> list[Score]:
-    gaps = long_gaps(trace, settings)
+    trials = [Trial(trace, one) for one in settings]
+    gaps = long_gaps(trace, min((one.rules.suspect_after_min for one in trials), default=0.0))
     samples = list(_samples(trace))
-    return [_Trial(trace, one).score(gaps, samples) for one in settings]
+    return [one.score(gaps, samples) for one in trials]
 
 
 def _samples(trace: Trace) -> Iterator[tuple[Life, int]]:
@@ -103,26 +117,28 @@ def _samples(trace: Trace) -> Iterator[tuple[Life, int]]:
         position += len(life.times)
 
 
-class _Trial:
+class Trial:
+    """One setting over one recording."""
+
     def __init__(self, trace: Trace, setting: Setting) -> None:
         self._trace = trace
         self._setting = setting
-        self._made = cache(self._detector)
+        self.rules = Rules(trace.changes, setting)
+        self._moments = sorted({*trace.interruptions, *(change.time for change in trace.changes)})
+        """When a detector may come to think otherwise of a silence that goes on."""
 
     def score(self, gaps: Iterable[Gap], samples: Iterable[tuple[Life, int]]) -> Score:
         suspicions = failures = 0
         mistaken = 0.0
         mistakes: list[Mistake] = []
-        for life, place, silence in gaps:
-            detector = self._detector_of(life, place)
-            intervals = intervals_before(self._trace, life, place)
-            suspicions += silence > detector.suspect_after(intervals)
-            threshold = detector.failed_after(intervals)
-            if silence > threshold:
+        for gap in gaps:
+            judged = self.judged(gap.life, gap.place, gap.ended)
+            suspicions += judged.suspected_at < inf
+            if judged.failed_at < inf:
                 failures += 1
-                mistaken += silence - threshold
+                mistaken += gap.ended - judged.failed_at
                 if len(mistakes) < EXAMPLES_MAX:
-                    mistakes.append(_mistake(life, place, silence, threshold))
+                    mistakes.append(_mistake(gap, judged.patience))
         found, suspected = self._found()
         hours = self._trace.worker_hours
         return Score(
@@ -136,40 +152,48 @@ class _Trial:
             false_suspicions=suspicions,
             found=spread(found),
             suspected=spread(suspected),
-            would_find=spread(
-                self._detector_of(life, place).failed_after(intervals_before(self._trace, life, place))
-                for life, place in samples
-            ),
+            would_find=spread(self._patience(life, place, life.times[place])[1] for life, place in samples),
             mistakes=mistakes,
         )
 
     def _found(self) -> tuple[list[float], list[float]]:
+        """From the end of each life that failed: how long until it was failed, and until it was suspected."""
         found, suspected = [], []
         for life in self._trace.failures:
-            last = len(life.times) - 1
-            detector, intervals = self._detector_of(life, last), intervals_before(self._trace, life, last)
-            found.append(self._delay(life, detector.failed_after(intervals)))
-            suspected.append(self._delay(life, detector.suspect_after(intervals)))
+            judged = self.judged(life, len(life.times) - 1, inf)
+            found.append(max(0.0, judged.failed_at - life.end.at))
+            suspected.append(max(0.0, judged.suspected_at - life.end.at))
         return found, suspected
 
-    def _delay(self, life: Life, threshold: float) -> float:
-        """From the end of a life to the time when the silence behind it had lasted that long."""
-        return max(0.0, self._trace.silent_for(life.times[-1], threshold) - life.end.at)
+    def judged(self, life: Life, place: int, until: float) -> Judgement:
+        """The silence behind that heartbeat, which lasts until then."""
+        suspected_at = inf
+        patience = 0.0
+        for counted_from, end in self._trace.counted(life.times[place], until):
+            for since, later in pairwise((counted_from, *self._moments_between(counted_from, end), end)):
+                suspicious, patience = self._patience(life, place, since)
+                if suspected_at == inf and max(since, counted_from + suspicious) < later:
+                    suspected_at = max(since, counted_from + suspicious)
+                failed_at = max(since, counted_from + patience)
+                if failed_at < later:
+                    return Judgement(suspected_at, failed_at, patience)
+        return Judgement(suspected_at, inf, patience)
 
-    def _detector_of(self, life: Life, place: int) -> Detector:
-        stretch = self._trace.stretch_at(life.times[place])
-        alike = not self._setting.policy.overrides
-        return self._made("" if alike else life.worker_id, () if alike else tuple(life.labels.items()), stretch)
+    def _moments_between(self, since: float, until: float) -> Sequence[float]:
+        return self._moments[bisect_right(self._moments, since) : bisect_left(self._moments, until)]
 
-    def _detector(self, worker_id: str, labels: tuple[tuple[str, str], ...], stretch: float) -> Detector:
-        policy = self._setting.policy
-        return detector_for(thresholds_for(policy, worker_id, dict(labels), stretch), policy)
+    def _patience(self, life: Life, place: int, now: float) -> tuple[float, float]:
+        """The silence behind that heartbeat that makes the worker a suspect at that time, and that which fails it."""
+        detector = self.rules.detector(now, life, place)
+        intervals = intervals_before(self._trace, life, place, now)
+        return detector.suspect_after(intervals), detector.failed_after(intervals)
 
 
-def intervals_before(trace: Trace, life: Life, place: int) -> list[float]:
-    """What a detector knows of the worker at one of its heartbeats: as `recovery.detectors.Arrivals` has it then."""
+def intervals_before(trace: Trace, life: Life, place: int, now: float) -> list[float]:
+    """What a detector knows of the worker in the silence behind one of its heartbeats: as `recovery.detectors.Arrivals`
+    has it then."""
     known = life.times[max(0, place - ARRIVALS_MAX + 1) : place + 1]
-    return intervals_between(known, trace.interrupted_at(life.times[place]))
+    return intervals_between(known, trace.interrupted_at(now))
 
 
 def spread(values: Iterable[float]) -> Spread | None:
@@ -186,12 +210,12 @@ def spread(values: Iterable[float]) -> Spread | None:
     )
 
 
-def _mistake(life: Life, place: int, silence: float, threshold: float) -> Mistake:
+def _mistake(gap: Gap, threshold: float) -> Mistake:
     return Mistake(
-        worker_id=life.worker_id,
-        incarnation=life.incarnation,
-        last_heard=utc(life.times[place]).isoformat(),
-        silence_s=round(silence, 3),
+        worker_id=gap.life.worker_id,
+        incarnation=gap.life.incarnation,
+        last_heard=utc(gap.life.times[gap.place]).isoformat(),
+        silence_s=round(gap.silence, 3),
         threshold_s=round(threshold, 3),
     )
 

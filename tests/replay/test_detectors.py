@@ -34,6 +34,7 @@ from replay.__main__ import create_app
 from replay.access import CannotReplay, open_by_address
 from replay.archive import EVENTS, HEARTBEATS, Message
 from replay.beats import StreamBeats
+from replay.laboratory.chart import conclusion
 from replay.laboratory.experiment import Answer, experiment
 from replay.laboratory.settings import NAMES, Setting, in_force, parsed, setting, usual_settings
 from replay.laboratory.trace import Life, Trace
@@ -189,7 +190,7 @@ def test_a_detector_knows_what_the_core_would_know() -> None:
         life.times.append(time)
         arrived.add(time, sequence)
         interrupted_at = max((one for one in trace.interruptions if one <= time), default=0.0)
-        assert intervals_before(trace, life, len(life.times) - 1) == arrived.intervals(0, interrupted_at)
+        assert intervals_before(trace, life, len(life.times) - 1, time) == arrived.intervals(0, interrupted_at)
     assert len(life.times) > 2 * ARRIVALS_MAX
 
 
@@ -224,6 +225,21 @@ def test_spreads() -> None:
     assert (hundred.median, hundred.p99, hundred.worst) == (50.0, 99.0, 100.0)
 
 
+def test_the_conclusion_names_the_soonest_that_spares_all_that_lived() -> None:
+    times = [[*steady(100), *steady(100, since=111)], steady(300)]
+    policy = Policy(detector="deadline", self_fence_after=7.0, failed_after=10.0)
+    hasty, patient, slow = (setting(Policy(), "deadline", {"failed_after": many}) for many in (10.0, 14.0, 20.0))
+    trace = trace_of(times, policy=policy)
+    assert conclusion(tried(trace, [in_force(policy), hasty, patient, slow])) == (
+        "As recorded: 1 false failure, a death would be found after 10.0 s. The soonest that spares all that lived: "
+        "c, deadline failed_after=14, no false failure, a death would be found after 14.0 s."
+    )
+    assert conclusion(tried(trace, [in_force(policy), hasty])).endswith("None that was tried spares all that lived.")
+    assert conclusion(tried(trace_of(times), [in_force(Policy()), slow])).endswith(
+        "None that was tried is sooner and spares all that lived."
+    )
+
+
 # Settings
 
 
@@ -247,9 +263,15 @@ def test_a_fence_that_nobody_asked_for_moves_out_of_the_way() -> None:
         ("deadlin", "did you mean 'deadline'?"),
         ("phi:failed=3", "there is no setting 'failed'; did you mean '"),
         ("phi:failed_after", "failed_after has no value; it takes a number, as in failed_after=10"),
-        ("phi:failed_after=soon", "failed_after is 'soon'; it takes a number"),
-        ("deadline:failed_after=3", "suspect_after 6 s < self_fence_after"),
-        ("phi:phi_failed=1000", "Expected `float` <= 100.0"),
+        ("phi:failed_after=soon", "failed_after is 'soon'; it takes a number above 0 to 31,536,000"),
+        ("deadline:failed_after=3", "failed_after 3 s has to be longer than suspect_after 6 s"),
+        ("deadline:self_fence_after=20", "suspect_after 6 s < self_fence_after 20 s < failed_after 15 s does not hold"),
+        ("deadline:suspect_after=5", "set suspect_after to at least 6"),
+        ("deadline:phi_failed=9", "phi_failed makes no difference to 'deadline'"),
+        ("deadline:failed_after=20,failed_after=30", "failed_after is given twice"),
+        ("phi:phi_failed=1000", "phi_failed is '1000'; it takes a number from 1 to 100"),
+        ("phi:failed_after=nan", "failed_after is 'nan'; it takes a number above 0"),
+        ("PHI", "did you mean 'phi'?"),
     ],
 )
 def test_settings_that_make_no_sense(text: str, complaint: str) -> None:
@@ -307,10 +329,12 @@ def test_the_command_prints_a_table_and_a_plot(tmp_path: Path) -> None:
     done = invoke("--log", str(archived(tmp_path)), "--setting", "deadline:failed_after=30")
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("790 heartbeats of 3 workers in 3 incarnations, 0.4 worker-hours; 1 failures (1 proven")
+    assert lines[0].startswith(
+        "790 heartbeats of 3 workers in 3 incarnations, 0.4 worker-hours; 1 failure (1 proven, 0 "
+    )
     assert any(line.split()[:5] == ["a", "phi", "as", "recorded", "1"] for line in lines)
     assert any(line.split()[:4] == ["b", "deadline", "failed_after=30", "0"] for line in lines)
-    assert "false failures" in lines
+    assert "false failures (logarithmic)" in lines
     assert any(line.endswith(" b") and "|" in line for line in lines)
 
 
@@ -341,7 +365,7 @@ def test_the_picture_is_well_formed(tmp_path: Path, name: str) -> None:
     ("arguments", "sentence"),
     [
         (("--picture", "x.png"), "--picture x.png: it takes a name that ends in .svg or .html"),
-        (("--picture", "no/such/folder/x.svg"), "it cannot be written"),
+        (("--picture", "no/such/folder/x.svg"), "there is no folder no/such/folder"),
         (("--setting", "fi"), "there is no detector 'fi'"),
     ],
 )

@@ -50,27 +50,27 @@ def arrivals(nature: Nature, seconds: float, random: Random) -> list[float]:
 
 
 def trace_of(times: Iterable[Iterable[float]], *events: tuple[float, Event], policy: Policy | None = None) -> Trace:
-    """Workers `w0`, `w1`, ... with incarnations 1, 2, ... that are heard at those times; the events come after their
-    registrations."""
+    """Workers `w0`, `w1`, ... with incarnations 1, 2, ... (behind a policy from 2 on) heard at those times; the
+    events come after their registrations."""
     tracer = Tracer()
     heard = [list(one) for one in times]
     registrations: list[tuple[float, Event]] = [
         (BEGIN, WorkerRegistered(worker_id=f"w{number}", host="h", pid=1, slots=1)) for number in range(len(heard))
     ]
     in_force = [] if policy is None else [(BEGIN, policy_changed(policy))]
-    told = [*registrations, *in_force, *sorted(events, key=lambda one: one[0])]
+    told = [*in_force, *registrations, *sorted(events, key=lambda one: one[0])]
     for sequence, (time, event) in enumerate(told, 1):
         tracer.take(recorded(sequence, time, event))
-    for beat in heartbeats(heard):
+    for beat in heartbeats(heard, first=1 + len(in_force)):
         tracer.hear(beat)
     return tracer.trace()
 
 
-def heartbeats(times: list[list[float]]) -> Iterator[RecordedHeartbeat]:
-    """In the order of the stream."""
+def heartbeats(times: list[list[float]], *, first: int = 1) -> Iterator[RecordedHeartbeat]:
+    """In the order of the stream. `first`: the incarnation of the first worker."""
     queues = [[(time, number) for time in one] for number, one in enumerate(times)]
     for sequence, (time, number) in enumerate(merge(*queues), 1):
-        content = Heartbeat(worker_id=f"w{number}", incarnation=number + 1, beat=1, sent_at=utc(time))
+        content = Heartbeat(worker_id=f"w{number}", incarnation=first + number, beat=1, sent_at=utc(time))
         yield RecordedHeartbeat(sequence, time, content)
 
 

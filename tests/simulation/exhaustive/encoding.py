@@ -65,8 +65,7 @@ def essence(world: World) -> bytes:
 
 
 def pack(world: World) -> Packed:
-    alone = all(one.view is None and one.batch is None for one in world.coordinators)
-    return _pack_twice(world, alone=alone, blunt=False)
+    return _pack_twice(world, alone=world.alone, blunt=False)
 
 
 def _pack_twice(world: World, *, alone: bool, blunt: bool) -> Packed:

@@ -65,13 +65,17 @@ def judge(
 
 def _judge_stall(event: WorkerStalled, state: State) -> None:
     """Nobody is of no use who has not been heard, has reports to make, or was not given the time to act."""
+    if event.cause == "not_started":
+        # It has said so itself, by handing back what it had a free slot for.
+        if not set(event.tasks) <= set(state.workers[event.worker_id].idled):
+            raise Violation(f"{event}, and it has handed back nothing unstarted")
+        return
     beat = state.beats.get(event.worker_id)
     if beat is None or beat.incarnation != event.incarnation or beat.sequence <= state.loss.through:
         raise Violation(f"{event}, and no heartbeat proves that it lives")
-    if event.cause == "not_obeyed":
-        told = min(state.workers[event.worker_id].revoked.values())
-        if beat.time - max(told, state.watched_since) < state.policy.revocation_grace:
-            raise Violation(f"{event}, and it was told only {beat.time - told:g} s before it was last heard")
+    told = min(state.workers[event.worker_id].revoked.values())
+    if beat.time - max(told, state.watched_since) < state.policy.revocation_grace:
+        raise Violation(f"{event}, and it was told only {beat.time - told:g} s before it was last heard")
 
 
 def _judge_watch(event: WatchContinued, state: State) -> None:

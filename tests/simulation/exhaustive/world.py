@@ -258,6 +258,11 @@ class World:
     def views(self) -> list[View]:
         return [one.view for one in self.coordinators if one.view is not None]
 
+    @property
+    def alone(self) -> bool:
+        """Nobody holds another view of the log, nor decisions made on one."""
+        return all(one.view is None and one.batch is None for one in self.coordinators)
+
     # Leaders
 
     @property
