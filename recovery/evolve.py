@@ -78,7 +78,7 @@ def _note_straggler(state: State, recorded: RecordedHeartbeat, heartbeat: Heartb
     beat = _beat(own, recorded, heartbeat)
     state.stragglers[heartbeat.worker_id] = (*newer[-STRAGGLERS_MAX + 1 :], beat)
     worker = state.workers.get(heartbeat.worker_id)
-    if worker is not None and worker.incarnation == heartbeat.incarnation:
+    if worker is not None and worker.incarnation <= heartbeat.incarnation:
         index_worker(state, worker)
 
 

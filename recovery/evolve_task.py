@@ -51,11 +51,10 @@ def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
     return True
 
 
-def _hold(state: State, task: Task, now: float) -> None:
+def _hold(state: State, worker: Worker, task: Task, now: float) -> None:
     """Charges the task to its worker's load."""
-    worker = state.workers.get(task.worker_id or "")
-    if worker is None or orphaned(state, task):
-        task.synthetic = None if worker is None else worker.made_up
+    if orphaned(state, task):
+        task.synthetic = worker.made_up
         return
     level = load_level(worker)
     if len(worker.held) == len(worker.running):
@@ -101,7 +100,7 @@ def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
     task.worker_id = event.worker_id
     task.incarnation = event.incarnation
     task.revoked = task.began = task.hung = task.forgotten = False
-    _hold(state, task, recorded.time)
+    _hold(state, worker, task, recorded.time)
     index_task(state, task)
     return True
 

@@ -12,6 +12,7 @@ from events.clock import quantised, utc
 from events.policy import Policy
 from events.system import (
     CoordinatorStopped,
+    DetectorDegraded,
     EventParked,
     LeaderElected,
     RunCancelRequested,
@@ -348,6 +349,18 @@ class Nonsense:
 
     def wait(self, one: int, _two: int, _three: int) -> None:
         self.story.now = quantised(self.story.now + PAUSES[one])
+
+    def doubt(self, one: int, two: int, _: int) -> None:
+        """Its leader distrusts its own eyes; now and then because the clock was set, either way."""
+        if two < 2:
+            self.story.now = quantised(self.story.now + (PAUSES[one] if two else -PAUSES[one]))
+        self.story.tell(
+            DetectorDegraded(
+                reason="clock_step" if two < 2 else "own_pause",
+                extent_s=PAUSES[one],
+                heartbeats_sequence=len(self.story.beats),
+            )
+        )
 
     def lead(self, _one: int, _two: int, _three: int) -> None:
         self.story.lead()

@@ -147,8 +147,8 @@ class Story:
                 return
         raise AssertionError(f"still deciding after {CYCLES_MAX} cycles: {self.batches[-3:]}")
 
-    def lead(self) -> list[Decision]:
-        """One cycle: decide, twice for the sake of the test, and record."""
+    def lead(self, *meanwhile: Event, synthetic: str | None = None) -> list[Decision]:
+        """One cycle: decide, twice for the sake of the test, and record; behind what others have said `meanwhile`."""
         state = self.state
         decisions = decide(state, self.now)
         if self.checks:
@@ -160,6 +160,8 @@ class Story:
             Batch(state.events_sequence, state.heartbeats_sequence, state.heartbeats_at, self.now, tuple(decisions))
         )
         as_of = self.batches[-1]
+        for event in meanwhile:
+            self._record(event, synthetic=synthetic)
         ignored = state.ignored.total()
         for index, decision in enumerate(decisions):
             provenance = Provenance(

@@ -1,7 +1,8 @@
 """What the scenarios never come to by themselves: corners of the core that only an unusual order of events reaches."""
 
 from events.system import SystemRecoveryStarted
-from events.worker import WorkerExited
+from events.worker import WorkerExited, WorkerSuspected
+from recovery.core import decide
 from tests.recovery.story import Story, submitted
 
 
@@ -35,3 +36,26 @@ def test_a_worker_passed_over_for_its_former_task_is_first_in_turn_for_the_next(
     story.settle()
     assert story.task("t1").worker_id == other
     assert story.task("t3").worker_id == former
+
+
+def test_whoever_is_looked_up_before_its_patience_is_used_up_owes_nothing_and_holds_nobody_up() -> None:
+    """The index holds the time of its least patience, and names it from then on to anybody who does not ask how much
+    it really has."""
+    story = Story(checks=False)
+    story.join("w1", "w2", "w3")
+    for gap in [1.0, 5.0] * 6:
+        story.wait(gap, "w2", "w3")
+        story.beat("w1")
+    story.beat("w2", "w3")
+    story.leading = False
+    story.now += 6.5
+    story.beat("w3")
+    assert story.state.timers.due(story.now) == ["w1", "w2"]
+    assert suspects(story) == ["w2"], "w1 is irregular"
+    story.wait(8.5, "w3")
+    assert suspects(story) == ["w1", "w2"]
+
+
+def suspects(story: Story) -> list[str]:
+    events = [decision.event for decision in decide(story.state, story.now)]
+    return [event.worker_id for event in events if isinstance(event, WorkerSuspected)]

@@ -9,10 +9,11 @@ from events.task import TaskAssigned, TaskCompleted
 from events.worker import (
     Heartbeat,
     RecordedHeartbeat,
+    WorkerDisconnected,
     WorkerFailed,
     WorkerSuspected,
 )
-from recovery.core import forget_beats, observe
+from recovery.core import decide, forget_beats, observe
 from tests.recovery.story import BEGIN, Story, registered, submitted
 from tests.replay.wrong import agreed
 
@@ -134,3 +135,26 @@ def test_a_straggler_of_an_older_incarnation_is_no_sign_of_life_of_the_newer() -
         story.beat("w1", incarnation=old)
     assert [event.reason for event in story.told(WorkerFailed)] == ["silence"]
     agreed(story)
+
+
+def test_a_successor_that_is_heard_before_it_is_registered_is_indexed_in_spite_of_survivors() -> None:
+    story = Story()
+    survivors(story, 500)
+    story.tell(registered("w1"))
+    story.wait(10.0)
+    story.beat("w1", incarnation=story.last + 5)
+    story.wait(20.0)
+    ((at, failed),) = story.timed(WorkerFailed)
+    assert (at, failed.reason) == (25.0, "silence"), "failed_after its successor's heartbeat, and no later"
+
+
+def test_one_without_a_connection_whose_successor_is_heard_first() -> None:
+    story = Story()
+    survivors(story, 500)
+    story.join("w1")
+    story.leading = False
+    own = story.worker("w1").incarnation
+    story.tell(WorkerDisconnected(worker_id="w1", incarnation=own, reason="reset", heartbeat_sequence=2))
+    story.beat("w1", incarnation=story.last + 5)
+    assert decide(story.state, story.now) == []
+    assert not story.state.timers.due(story.now)

@@ -114,6 +114,26 @@ def test_a_worker_that_never_was() -> None:
     agreed(story)
 
 
+@pytest.mark.parametrize("label", [DRILL, None])
+@pytest.mark.parametrize("end", ["exited", "registered"])
+def test_an_order_that_crosses_the_end_of_its_worker(end: str, label: str | None) -> None:
+    """The batch was decided before the end was read, and is stored behind it: it is the end that takes the task away,
+    whatever made the leader give it."""
+    story = farm()
+    story.leading = False
+    story.tell(submitted("t3", priority=1), synthetic=None if label else DRILL)
+    story.finish("t1")
+    (over,) = exits(story, "w1") if end == "exited" else [registered("w1")]
+    story.lead(over, synthetic=label)
+    assert story.told(TaskAssigned, task_id="t3", worker_id="w1")
+    assert not story.worker("w1").held, "no load of the one that is over, nor of the one that follows it"
+    story.leading = True
+    story.settle()
+    assert labels(story, TaskRequeued, task_id="t3") == [label]
+    assert [event.budget for event in story.told(TaskRequeued, task_id="t3")] == ["none"]
+    agreed(story)
+
+
 @pytest.mark.parametrize("cause", ["stopped", "registered", "permanent"])
 def test_other_ways_to_take_a_worker_away(cause: str) -> None:
     story = farm()

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from events.policy import Policy
+from events.system import DetectorDegraded
 from events.task import Outcome, TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskSubmitted
 from events.work import CommandWork, PytestWork, Suite
 from events.worker import (
@@ -199,6 +200,23 @@ def test_there_is_a_verdict_on_it_within_a_minute(passed: int, restart: bool | N
         assert pair.story.told(WorkerStallRefuted)[0].reason == "nobody else has had such work"
     else:
         assert pair.story.told(WorkerStalled)[1].restart
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_under_doubt() -> None:
+    pair = Pair()
+    story = pair.story
+    pair.break_down()
+    story.start(next(iter(story.worker("w2").held)))
+    story.now -= 3_600.0
+    known = len(story.beats)
+    story.tell(
+        DetectorDegraded(reason="clock_step", extent_s=-3_600.0, heartbeats_sequence=known, coordinator_id="c1"),
+    )
+    story.wait(Policy().fail_fast_judgement - 1.0, "w1", "w2")
+    assert story.worker("w1").status == "stalled"
+    story.wait(1.0, "w1", "w2")
+    assert story.told(WorkerStallRefuted)[0].reason == "nobody else has had such work"
+    assert story.worker("w1").held
 
 
 @pytest.mark.parametrize("between", ["passed", "skipped", "xfailed", "slow"])
