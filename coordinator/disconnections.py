@@ -7,7 +7,8 @@ is called, for `reconnect_grace`. If neither it nor its supervisor has answered 
 with it. The witness is asked on for as long as the worker is counted as live.
 
 A worker that is suspected for its silence is looked for in the same way: its advisory may not have come, for nobody
-listened, or because the broker gives none.
+listened, or because the broker gives none. So are those of whom the broker has no connection when it, or a leader, has
+been there again for `reconnect_grace`: who dies together with the broker is told of by nobody.
 
 Every coordinator watches, so that a new leader knows what happened before it led; the leader alone asks and records.
 """
@@ -21,6 +22,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 
+from coordinator.connections import connections
 from events.bus import Bus, Message, Subscription
 from events.clock import seconds
 from events.envelope import Recorded
@@ -66,8 +68,13 @@ class Advisory(msgspec.Struct, frozen=True):
 
     @property
     def worker_id(self) -> str | None:
-        role, _, worker_id = self.client.name.partition("/")
-        return worker_id if role in ROLES and is_id(worker_id) else None
+        return worker_of(self.client.name)
+
+
+def worker_of(name: str) -> str | None:
+    """Whose supervisor or agent a connection of that name belongs to."""
+    role, _, worker_id = name.partition("/")
+    return worker_id if role in ROLES and is_id(worker_id) else None
 
 
 _decoder = msgspec.json.Decoder(Advisory)
@@ -91,6 +98,7 @@ class DisconnectionWatch:
         self._consumer = consumer
         self._subscription: Subscription | None = None
         self._searches: dict[str, asyncio.Task[None]] = {}
+        self._sweep: asyncio.Task[None] | None = None
         self._asking = asyncio.Semaphore(QUESTIONS_MAX)
 
     async def start(self) -> None:
@@ -101,10 +109,14 @@ class DisconnectionWatch:
         """
         self._subscription = await self._bus.subscribe(SUBJECT, self._hear)
         self._consumer.listen(self._take)
+        self._bus.on_reconnect(self._sweep_soon)
 
     async def stop(self) -> None:
         if self._subscription is not None:
+            self._bus.forget_reconnect(self._sweep_soon)
             await self._bus.unsubscribe(self._subscription)
+        if self._sweep is not None:
+            self._sweep.cancel()
         for search in self._searches.values():
             search.cancel()
 
@@ -121,16 +133,42 @@ class DisconnectionWatch:
             self._look_for(worker_id, Loss(since, advisory.reason, closed_at))
 
     def _take(self, batch: Sequence[Recorded]) -> None:
+        if any(isinstance(recorded.event, LeaderElected) for recorded in batch):
+            self._sweep_soon()  # whether it is ours, is not known here before it leads
         if not self._consumer.leading:
             return
-        workers = self._consumer.state.workers
         for recorded in batch:
-            event = recorded.event
-            if isinstance(event, WorkerSuspected):
-                self._look_for_silent(workers.get(event.worker_id))
-            elif isinstance(event, LeaderElected):
-                for worker in workers.values():
-                    self._look_for_silent(worker)
+            if isinstance(recorded.event, WorkerSuspected):
+                self._look_for_silent(self._consumer.state.workers.get(recorded.event.worker_id))
+
+    def _sweep_soon(self) -> None:
+        """The broker, or this leader, has been away, and those who went meanwhile were told of to nobody."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._sweep = asyncio.get_running_loop().create_task(self._look_for_absent(), name="search for the absent")
+        self._sweep.add_done_callback(_note_failure)
+
+    async def _look_for_absent(self) -> None:
+        """Once, and when those who live have had the time to come back."""
+        consumer = self._consumer
+        pause = consumer.state.policy.reconnect_grace
+        while True:
+            await asyncio.sleep(pause)
+            if consumer.leading:
+                break
+            pause = PAUSE_S_MAX  # the lease may be renewed, and the next election ends this
+        for worker in consumer.state.workers.values():
+            self._look_for_silent(worker)
+        listing = await connections(self._bus)
+        if listing is None:
+            log.info("connections_unknown", consequence="who died while the broker was away is found by its silence")
+            return
+        connected = {worker_of(client.name) for client in listing.clients}
+        loss = Loss(seconds(listing.as_of) + STORED_LATE_S_MAX, "", None)
+        for worker in list(consumer.state.workers.values()):
+            worker_id = worker.worker_id
+            if worker.status in LIVE and worker_id not in connected and worker_id not in self._searches:
+                self._look_for(worker_id, loss)
 
     def _look_for_silent(self, worker: Worker | None) -> None:
         if worker is not None and worker.status == "suspect" and worker.worker_id not in self._searches:
@@ -147,9 +185,7 @@ class DisconnectionWatch:
     def _note_end(self, worker_id: str, done: asyncio.Task[None]) -> None:
         if self._searches.get(worker_id) is done:
             del self._searches[worker_id]
-        if not done.cancelled() and (error := done.exception()) is not None:
-            # The silence will tell.
-            log.error("search_failed", worker_id=worker_id, error=repr(error), exc_info=error)
+        _note_failure(done)
 
     async def _search(self, worker_id: str, loss: Loss) -> None:
         """Until the worker has been reached, or heard, or is over."""
@@ -233,6 +269,12 @@ class DisconnectionWatch:
                 heartbeat_sequence=0 if beat is None else beat.sequence,
             )
         )
+
+
+def _note_failure(done: "asyncio.Task[None]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        # The silence will tell.
+        log.error("search_failed", search=done.get_name(), error=repr(error), exc_info=error)
 
 
 async def advisories_come(bus: Bus, connect: Callable[[str], Awaitable[Bus]]) -> bool:

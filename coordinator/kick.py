@@ -4,25 +4,20 @@ Who is connected, an account may always ask about itself. Closing a connection i
 account must import it (`coordinator.broker_configuration.KICK`), and a broker of somebody else's may not let it.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Literal, NamedTuple
 
 import msgspec
 import structlog
 
-from events.bus import Bus, Message
+from coordinator.connections import connections
+from events.bus import Bus
 from events.errors import NobodyListens, Unacknowledged
 from events.streams import Streams
 from worker.witness import presence
 
 log = structlog.get_logger(__name__)
 
-CONNECTIONS = "$SYS.REQ.ACCOUNT.PING.CONNZ"
-"""Answered by every server, with the connections that this account has there."""
 ANSWER_S_MAX = 1.0
-QUIET_S = 0.2
-"""After the first answer of a server, the others' come within milliseconds."""
 
 Outcome = Literal["closed", "not_connected", "not_permitted", "unanswered"]
 
@@ -38,26 +33,11 @@ class Kick(NamedTuple):
     detail: str = ""
 
 
-class _Connection(msgspec.Struct):
-    cid: int
-    name: str = ""
-
-
-class _Connections(msgspec.Struct):
-    connections: list[_Connection] = []
-
-
-class _Server(msgspec.Struct):
-    id: str = ""
-
-
 class _Error(msgspec.Struct):
     description: str = ""
 
 
 class _Answer(msgspec.Struct):
-    server: _Server = msgspec.field(default_factory=_Server)
-    data: _Connections | None = None
     error: _Error | None = None
 
 
@@ -93,14 +73,10 @@ class ConnectionCloser:
 
     async def _close(self, name: str, interest: str) -> Kick:
         """`interest`: a subject that the agent listens on, so that the servers need not list everybody."""
-        found = []
-        answered = False
-        async for answer in self._ask_all(CONNECTIONS, {"filter_subject": interest}):
-            answered = answered or answer.data is not None
-            mine = [one.cid for one in answer.data.connections if one.name == name] if answer.data else []
-            found += [(answer.server.id, cid) for cid in mine]
-        if not answered:
+        listing = await connections(self._bus, interest)
+        if listing is None:
             return Kick("unanswered", "no server says who is connected")
+        found = [(client.server, client.cid) for client in listing.clients if client.name == name]
         closed = [await self._kick(server, cid) for server, cid in found]
         # One that has gone by itself in the meantime was not closed by us.
         return Kick("closed" if any(closed) else "not_connected")
@@ -109,28 +85,3 @@ class ConnectionCloser:
         body = msgspec.json.encode({"cid": cid})
         answer = await self._bus.request(f"$SYS.REQ.SERVER.{server}.KICK", body, timeout_s=ANSWER_S_MAX)
         return _decoder.decode(answer).error is None
-
-    async def _ask_all(self, subject: str, body: object) -> AsyncIterator[_Answer]:
-        """Whatever is answered, until it has become quiet."""
-        answers: asyncio.Queue[Message] = asyncio.Queue()
-        inbox = self._bus.inbox()
-        subscription = await self._bus.subscribe(inbox, answers.put)
-        try:
-            await self._bus.publish(subject, msgspec.json.encode(body), reply=inbox)
-            patience = ANSWER_S_MAX
-            while (message := await _next(answers, patience)) is not None:
-                patience = QUIET_S
-                try:
-                    yield _decoder.decode(message.data)
-                except msgspec.DecodeError:
-                    continue  # "nobody is there" has no body
-        finally:
-            await self._bus.unsubscribe(subscription)
-
-
-async def _next(queue: "asyncio.Queue[Message]", within_s: float) -> Message | None:
-    try:
-        async with asyncio.timeout(within_s):
-            return await queue.get()
-    except TimeoutError:
-        return None

@@ -7,7 +7,9 @@
 * a request whose permission is denied only times out, so violations are kept for the error message;
 * before Python 3.12 its requests lose a cancellation that comes together with their answer, so that is looked for;
 * its flush says that the server has taken what was written, and not what was to be written before;
-* it asks every letter of every header whether it is a space, a quarter of what a message costs, so headers are ours.
+* it asks every letter of every header whether it is a space, a quarter of what a message costs, so headers are ours;
+* before it leaves a dead connection, or closes one, it waits until all that was written has been taken, which on a
+  connection that is full and deaf is never, so we let go of it ourselves.
 """
 
 import asyncio
@@ -28,8 +30,12 @@ from events.errors import BrokerRefused, NobodyListens, Unacknowledged, Unreacha
 
 log = structlog.get_logger(__name__)
 
-PING_INTERVAL_S = 5
+PING_INTERVAL_S = 2
+PINGS_OUTSTANDING_MAX = 2
+"""A connection on which nothing has been answered is given up at the ping that follows: within three intervals. A
+process that stands still loses none by that: it reads what has come before it counts what has not."""
 CONNECT_TIMEOUT_S = 2
+CLOSE_S_MAX = 2.0
 
 
 class _Client(Client):
@@ -44,11 +50,21 @@ class _Client(Client):
                 headers[name.decode()] = value.strip().decode("utf-8", "replace")
         return headers
 
+    async def _attempt_reconnect(self) -> None:
+        self.abandon()
+        await super()._attempt_reconnect()
+
+    def abandon(self) -> None:
+        """Lets go of the present connection, with all that waits to be written to it."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
 
 class Connection(Bus):
     """Keeps `events.bus.Bus`. Made by `connect`."""
 
-    def __init__(self, client: Client, url: str) -> None:
+    def __init__(self, client: _Client, url: str) -> None:
         super().__init__(url)
         self._client = client
         self._last_violation = ""
@@ -94,7 +110,7 @@ class Connection(Bus):
             reconnect_time_wait=random.uniform(0.05, 0.25),  # type: ignore[arg-type] # noqa: S311
             connect_timeout=CONNECT_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
-            max_outstanding_pings=2,
+            max_outstanding_pings=PINGS_OUTSTANDING_MAX,
         )
 
     # Callbacks run inside nats-py's read loop and must not raise.
@@ -197,10 +213,13 @@ class Connection(Bus):
             raise Unacknowledged(f"flush: {_said(error)}") from error
 
     async def close(self) -> None:
+        impatience = asyncio.get_running_loop().call_later(CLOSE_S_MAX, self._client.abandon)
         try:
             await self._client.close()
         except (nats.errors.Error, OSError) as error:
             log.debug("close_failed", error=str(error))
+        finally:
+            impatience.cancel()
         self.closed.set()
 
 

@@ -18,7 +18,7 @@ import structlog
 
 from events.bus import Bus, Message, Subscription
 from events.ending import ended
-from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
+from events.errors import BrokerRefused, LogError, NobodyListens, NotReady, PositionLost, Unacknowledged
 from events.stored import StoredMessage, stored_message, stream_extent
 from events.subjects import matches
 
@@ -26,6 +26,10 @@ log = structlog.get_logger(__name__)
 
 NANOSECONDS = 1_000_000_000
 IDLE_HEARTBEAT_S = 1.0
+CREATE_S_MIN = 0.75
+"""How long the first try to make a consumer waits for an answer; each one after it twice as long as the last."""
+CREATE_S_MAX = 3.0
+"""A cluster may give a consumer to a node that has just died, which never answers: the next try draws again."""
 BATCH_MAX = 1000
 BUFFER_MAX = 20_000
 """Messages held for a slow reader; beyond it deliveries wait at the server (flow control)."""
@@ -73,6 +77,7 @@ class RawReader:
         self._damage: list[tuple[int, int]] = []
         self._keeper: asyncio.Task[None] | None = None
         self._failure: LogError | None = None
+        self._patience_s = CREATE_S_MIN
         self._pending = 1
         self.sequence = after
         self.caught_up = False
@@ -85,13 +90,23 @@ class RawReader:
             Unacknowledged: no answer.
         """
         try:
-            await self._consume()
+            await self._begin()
         except BaseException:
             await self._drop_subscription()
             raise
         self._bus.on_reconnect(self._note_reconnection)
         self._keeper = asyncio.create_task(self._keep(), name=f"reader of {self._stream}")
         return self
+
+    async def _begin(self) -> None:
+        """Tries for as long as the next try waits longer than the last."""
+        while True:
+            tried_s = self._patience_s
+            try:
+                return await self._consume()
+            except Unacknowledged:
+                if self._patience_s == tried_s:
+                    raise
 
     async def close(self) -> None:
         if self._keeper is not None:
@@ -181,7 +196,7 @@ class RawReader:
         }
         if self._filters:
             config["filter_subjects"] = self._filters
-        answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config})
+        answer = await self._create(config)
         if self._consumer_sequence == 0:
             # Deliveries may overtake this answer; then they know better how much is left.
             self._pending = _info.decode(answer).num_pending
@@ -189,6 +204,18 @@ class RawReader:
                 self._doubt()
         self._look_where_it_stands()
         self._last_heard = asyncio.get_running_loop().time()
+
+    async def _create(self, config: dict[str, Any]) -> bytes:
+        body = {"stream_name": self._stream, "config": config}
+        try:
+            answer = await self._bus.api(f"CONSUMER.CREATE.{self._stream}", body, timeout_s=self._patience_s)
+        except (NobodyListens, NotReady):
+            raise  # it was answered, and at once
+        except Unacknowledged:
+            self._patience_s = min(2 * self._patience_s, CREATE_S_MAX)
+            raise
+        self._patience_s = CREATE_S_MIN
+        return answer
 
     def _look_where_it_stands(self) -> None:
         self.caught_up = not self._buffer and self._pending == 0 and self._confirmed

@@ -76,14 +76,15 @@ class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
 
 
 class WorkerDisconnected(WorkerEvent, tag="worker.disconnected", frozen=True, kw_only=True):
-    """The broker has closed its connections, it has not come back within `reconnect_grace`, and nobody answers on its
-    subject. Strong evidence, of which it is suspected at once: it may live on, on the other side of a cut network."""
+    """The broker has closed its connections, or has none of it since it was away; it has not come back within
+    `reconnect_grace`, and nobody answers on its subject. Strong evidence, of which it is suspected at once: it may live
+    on, on the other side of a cut network."""
 
     incarnation: Sequence
     reason: Text = ""
-    """Why the connection was closed, in the broker's words."""
+    """Why the connection was closed, in the broker's words; empty where the broker itself was away, or has not told."""
     closed_at: Moment | None = None
-    """By the broker's clock."""
+    """By the broker's clock; not known where no reason is."""
     probe: Text = ""
     """What became of the last attempt to reach it."""
     heartbeat_sequence: Sequence = 0
@@ -98,7 +99,8 @@ class WorkerVanished(WorkerEvent, tag="worker.vanished", frozen=True, kw_only=Tr
     machine: Id
     lifeline: Id
     reason: Text = ""
-    """Why the connection was closed, in the broker's words; empty where its silence was what it was looked for."""
+    """Why the connection was closed, in the broker's words; empty where it was looked for because it was silent, or
+    because it was not there when the broker was back."""
     closed_at: Moment | None = None
     """By the broker's clock."""
 

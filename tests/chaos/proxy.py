@@ -52,6 +52,12 @@ class Proxy:
         for passing in self._passing.values():
             passing.set()
 
+    def cut_for_good(self) -> None:
+        """Both, for the connections that there are: those who come anew are let through."""
+        self.cut()
+        self._passing = {direction: asyncio.Event() for direction in BOTH}
+        self.mend()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._serving.add(task)

@@ -2,13 +2,19 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import urlparse
 
+import msgspec
 import psutil
+import pytest
 
+from events.policy import Policy
 from events.task import TaskRequeued, TaskStarted
 from events.worker import (
     WorkerDisconnected,
@@ -21,7 +27,12 @@ from events.worker import (
 from tests.chaos.conftest import NewFarm
 from tests.chaos.farm import CALM, Farm, gone
 from tests.chaos.test_agents import staying_on
+from tests.chaos.wired import WiredFarm
 from tests.waiting import until
+from tests.worker.processes import bystanders, marked
+
+PATIENT = msgspec.structs.replace(CALM, suspect_after=15.0, self_fence_after=18.0, failed_after=22.0)
+"""For what is to be found long before a silence would tell."""
 
 RESET = struct.pack("ii", 1, 0)
 """For SO_LINGER: closing sends a reset."""
@@ -187,9 +198,60 @@ async def test_a_worker_that_is_killed_while_it_is_cut_off_is_found_by_a_witness
             assert (verdict.verdict, verdict.attempt, verdict.worker_id) == ("passed", 2, "w2")
 
 
-async def test_a_worker_that_dies_while_nobody_listens_is_found_when_it_is_suspected(new_farm: NewFarm) -> None:
-    """Nobody has heard of its disconnection: the only coordinator was killed before it."""
-    async with new_farm() as farm:
+async def test_a_worker_that_dies_with_the_broker_is_found_when_that_is_back(new_farm: NewFarm) -> None:
+    """The broker tells nobody of connections that end with it, and the survivors' are all there again in time."""
+    async with new_farm(PATIENT) as farm:
+        await farm.start()
+        (staying,) = await farm.submit([farm.shop.command("stay", "stays")])
+        first, agent = await staying_on(farm, staying, "stays")
+        supervisor = farm.supervisor(first.worker_id)
+        assert farm.broker.pid is not None
+        os.kill(farm.broker.pid, signal.SIGSTOP)  # it closes no connection any more, and tells of none
+        supervisor.suspend()
+        agent.kill()
+        supervisor.kill()
+        await farm.kill_broker()
+        vanished = await farm.seen(WorkerVanished, worker_id=first.worker_id, incarnation=first.incarnation)
+        failed = await farm.seen(WorkerFailed, worker_id=first.worker_id, reason="disconnected")
+        assert isinstance(vanished.event, WorkerVanished)
+        assert (vanished.event.reason, vanished.event.closed_at) == ("", None)
+        verdict = (await farm.verdicts())[staying]
+        assert (verdict.verdict, verdict.attempt) == ("passed", 2)
+        assert verdict.worker_id != first.worker_id
+        # It was found before its silence was long enough, and of the others nobody was missed.
+        assert not [one for one in await farm.events(WorkerSuspected) if one.sequence < failed.sequence]
+        assert len(await farm.events(WorkerFailed)) == 1
+        assert not await farm.events(WorkerDisconnected)
+
+
+async def test_a_worker_that_dies_with_the_broker_where_nobody_can_testify_is_suspected(tmp_path: Path) -> None:
+    """As when its whole machine is gone."""
+    async with WiredFarm(tmp_path, PATIENT, alone=True) as farm:
+        await farm.start()
+        victim = await farm.victim("gone")
+        assert farm.broker.pid is not None
+        os.kill(farm.broker.pid, signal.SIGSTOP)
+        victim.kill()
+        for pid in bystanders(farm.mark):
+            psutil.Process(pid).kill()
+        await farm.kill_broker()
+        lost = await farm.seen(WorkerDisconnected, worker_id=victim.worker_id, incarnation=victim.incarnation)
+        suspected = await farm.seen(WorkerSuspected, worker_id=victim.worker_id)
+        assert isinstance(suspected.event, WorkerSuspected)
+        assert suspected.event.evidence.event_sequence == lost.sequence
+        assert len(await farm.events(WorkerDisconnected)) == len(await farm.events(WorkerSuspected)) == 1
+        assert not await farm.events(WorkerFailed, WorkerVanished)
+        await farm.stop()
+        await until(lambda: not marked(farm.mark), what="the end of every process")
+
+
+@pytest.mark.parametrize(
+    "policy", [PATIENT, msgspec.structs.replace(CALM, reconnect_grace=20.0)], ids=["absent", "suspected"]
+)
+async def test_a_worker_that_dies_while_nobody_listens_is_found(new_farm: NewFarm, policy: Policy) -> None:
+    """Nobody has heard of its disconnection: the only coordinator was killed before it. The next one looks for the
+    absent when `reconnect_grace` is over, and for the silent when they are suspected."""
+    async with new_farm(policy) as farm:
         await farm.start(workers=2)
         (staying,) = await farm.submit([farm.shop.command("stay", "stays")])
         first, _ = await staying_on(farm, staying, "stays")
@@ -197,7 +259,11 @@ async def test_a_worker_that_dies_while_nobody_listens_is_found_when_it_is_suspe
         tree = await kill_both(farm, first.worker_id)
         await until(gone(tree), 5, "the end of all that the worker had started")
         await farm.start_coordinator("c1")
-        suspected = await farm.seen(WorkerSuspected, worker_id=first.worker_id)
         failed = await farm.seen(WorkerFailed, worker_id=first.worker_id, reason="disconnected")
-        assert failed.time - suspected.time < CALM.failed_after - CALM.suspect_after
+        suspicions = [one for one in await farm.events(WorkerSuspected) if one.sequence < failed.sequence]
+        if policy is PATIENT:
+            assert not suspicions
+        else:
+            (suspected,) = suspicions
+            assert failed.time - suspected.time < CALM.failed_after - CALM.suspect_after
         assert (await farm.verdicts())[staying].attempt == 2

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from coordinator.broker_configuration import DISCONNECTIONS
+from coordinator.connections import CONNECTIONS
 from events.clock import utc
 from tests.simulation import jetstream_api
 from tests.simulation.bus import SimBus
@@ -244,6 +245,16 @@ class SimBroker:
         advisory = msgspec.json.encode({"client": client, "reason": reason})
         self._publish(DISCONNECTIONS, "", advisory, None)
 
+    def _list_connections(self, request: bytes) -> bytes:
+        """Who is connected, in the order in which they came; as a server tells those of the account that asks."""
+        body = msgspec.json.decode(request)
+        known = [connection for connection in self._connections if connection.mux]
+        offset = body["offset"]
+        page = known[offset : offset + body["limit"]]
+        found = [{"cid": number, "name": connection.name} for number, connection in enumerate(page, offset + 1)]
+        data = {"now": utc(self.host.wall()), "total": len(known), "connections": found}
+        return msgspec.json.encode({"server": {"id": self.host.name}, "data": data})
+
     def _receive(self, connection: Connection, items: list[Any]) -> None:
         connection.heard_at = self.network.time()
         for item in items:
@@ -292,6 +303,9 @@ class SimBroker:
     def _publish(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
         if subject.startswith(("_INBOX.", "$JS.")):
             self._publish_internal(subject, reply, data, headers)
+            return
+        if subject == CONNECTIONS:
+            self.deliver(reply, Message(reply, "", self._list_connections(data), None))
             return
         stream, interests = self._interests.route(subject)
         for connection, number in interests:

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from events.bus import PAYLOAD_BYTES_MAX, Bus, Handler, Subscription
+from events.connection import CONNECT_TIMEOUT_S, PING_INTERVAL_S, PINGS_OUTSTANDING_MAX
 from events.errors import BrokerRefused, Unacknowledged, Unreachable
 from tests.simulation.network import Wire
 from tests.simulation.protocol import (
@@ -33,9 +34,6 @@ from tests.simulation.protocol import (
 
 log = structlog.get_logger(__name__)
 
-PING_INTERVAL_S = 5.0
-PINGS_OUTSTANDING_MAX = 2
-CONNECT_TIMEOUT_S = 2.0
 FLUSH_TIMEOUT_S = 10.0
 SYN_AGAIN_AFTER_S = 1.0
 PENDING_BYTES_MAX = 2 * 1024 * 1024
