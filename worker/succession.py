@@ -10,8 +10,10 @@ the log whether the last incarnation is over, and if not:
 2. It waits until the incarnation is over by the log, until nothing holds its lifeline (on this machine), or until it
    has not been heard for so long that it must have fenced itself.
 
-Its agents then register on the condition that nobody else has done so meanwhile. An agent that finds another process's
-incarnation alive gives way. So an id goes from one process to the next, and never back by itself.
+Its agents then register on the condition that nobody else has done so meanwhile. If somebody has, a supervisor whose
+agents have never registered begins again with 1: of several that come at once, each may find that another was faster
+and has heard its claim, and all of them would leave. An agent of a worker that had its time gives way. So an id goes
+from one process to the next, and never back by itself.
 """
 
 import asyncio
@@ -63,14 +65,33 @@ def lifeline_of(event: WorkerRegistered | WorkerClaimed) -> Lifeline | None:
     return None if event.machine is None or event.lifeline is None else Lifeline(event.machine, event.lifeline)
 
 
+async def last_registration(log: EventLog, worker_id: str) -> Recorded | None:
+    """The last one that can be read: whatever else stands on its subject says nothing of who had registered before.
+
+    Raises:
+        LogError: the log does not answer.
+    """
+    tail = f"worker.{worker_id}.registered"
+    last = await log.last_on(tail)
+    if last is None or isinstance(last.event, WorkerRegistered):
+        return last
+    found = None
+    async with await log.reader(tails=[tail]) as reader:
+        while reader.sequence < last.sequence:
+            for recorded in await reader.next():
+                if isinstance(recorded.event, WorkerRegistered):
+                    found = recorded
+    return found
+
+
 async def last_alive(log: EventLog, worker_id: str) -> Recorded | None:
     """The last registration, if the log holds no end of that incarnation.
 
     Raises:
         LogError: the log does not answer.
     """
-    last = await log.last_on(f"worker.{worker_id}.registered")
-    if last is None or not isinstance(last.event, WorkerRegistered):
+    last = await last_registration(log, worker_id)
+    if last is None:
         return None
     for name in ENDS:
         end = await log.last_on(f"worker.{worker_id}.{name}")
@@ -86,8 +107,11 @@ class Succession:
     def __init__(
         self, bus: Bus, streams: Streams, log: EventLog, writer: Writer, worker_id: str, processes: Processes
     ) -> None:
-        self.claimed = 0
-        """The last claim of our own."""
+        self._settled = 0
+        """Our last claim or registration. Whoever had registered before it is over, or has heard that he is to go; who
+        had claimed before it finds us, and claims again."""
+        self._claims: set[str] = set()
+        """Their ids, known before they are stored."""
         self._bus = bus
         self._streams = streams
         self._log = log
@@ -100,14 +124,14 @@ class Succession:
 
     async def settle(self) -> None:
         """Returns when nothing is left of any other worker under this id. Waits for as long as the log is away."""
-        self.claimed = 0
         while (present := await until_answered(lambda: last_alive(self._log, self._worker_id))) is not None:
             event = present.event
             assert isinstance(event, WorkerRegistered)
             if self._is_ours(event):
                 return
-            if present.sequence > self.claimed:
+            if present.sequence > self._settled:
                 await self._claim(present)
+                continue  # somebody else may have registered until then
             if self._gone(event) or await until_answered(partial(self._fenced, present, event)):
                 return
             await asyncio.sleep(POLL_S)
@@ -125,7 +149,21 @@ class Succession:
         )
         logger.warning("worker_id_claimed", worker_id=self._worker_id, incarnation=present.sequence)
         self._heard = (0, self._now())
-        self.claimed = (await self._writer.write(claim)).last
+        draft = self._writer.draft(claim)
+        self._claims.add(draft.envelope.id)
+        self._settled = (await append_until_stored(self._log, [draft])).last
+
+    def note_incarnation(self, incarnation: int) -> None:
+        """Of our own."""
+        self._settled = max(self._settled, incarnation)
+
+    def note_lost_tail(self) -> None:
+        """The log hands out the same sequences again."""
+        self._settled = 0
+
+    def comes_after_us(self, recorded: Recorded) -> bool:
+        """A registration or claim that is not by one of our agents: whether it is a later process's."""
+        return recorded.sequence > self._settled and recorded.id not in self._claims
 
     def _is_ours(self, event: WorkerRegistered) -> bool:
         lifeline = self._processes.lifeline
@@ -173,10 +211,13 @@ class Registration:
         tail = draft.envelope.event.tail()
         while True:
             last = await until_answered(lambda: self._log.last_on(tail))
-            if last is not None and last.id == draft.envelope.id:
-                return last.sequence
-            if last is not None and not await until_answered(partial(self._is_settled, last)):
-                raise Taken(last)
+            known = last
+            if last is not None and not isinstance(last.event, WorkerRegistered):
+                known = await until_answered(lambda: last_registration(self._log, self._worker_id))
+            if known is not None and known.id == draft.envelope.id:
+                return known.sequence
+            if known is not None and not await until_answered(partial(self._is_settled, known)):
+                raise Taken(known)
             # Whoever registers in this very moment is not overlooked.
             fence = Fence(tail, 0 if last is None else last.sequence)
             with contextlib.suppress(Fenced):
@@ -184,7 +225,8 @@ class Registration:
 
     async def _is_settled(self, last: Recorded) -> bool:
         event = last.event
-        if last.id in self.ids or last.id in self._settled or not isinstance(event, WorkerRegistered):
+        assert isinstance(event, WorkerRegistered)
+        if last.id in self.ids or last.id in self._settled:
             return True
         # Without a lifeline nobody can tell whose it is.
         ours = self._lifeline is None or lifeline_of(event) == self._lifeline
@@ -194,7 +236,7 @@ class Registration:
         return False
 
     async def _was_claimed(self, last: Recorded) -> bool:
-        """Our supervisor has made this agent when it had seen that incarnation to its end."""
+        """Our supervisor has made this agent when it had seen to the end whoever had registered before its claim."""
         claim = await self._log.last_on(f"worker.{self._worker_id}.claimed")
         return (
             claim is not None

@@ -36,11 +36,12 @@ from worker.options import Options
 from worker.orders import Orders
 from worker.outbox import Outbox
 from worker.patience import until_answered
-from worker.ports import AgentProcess, Processes
+from worker.ports import Processes
 from worker.ruling import policy_in_force
 from worker.stalls import Stalls
 from worker.succession import Succession, said_of
 from worker.watchdog import PINGS, Watchdog
+from worker.watched import Watched
 from worker.witness import serve_presence, serve_witness
 
 logger = structlog.get_logger(__name__)
@@ -59,21 +60,6 @@ class Ending(NamedTuple):
 
     code: int
     sentence: str = ""
-
-
-class Watched:
-    """An agent as its supervisor sees it."""
-
-    def __init__(self, watchdog: Watchdog) -> None:
-        self.process: AgentProcess
-        self.watchdog = watchdog
-        self.incarnation = 0
-        self.registering = ""
-        """The id of its last registration, known before it is stored."""
-        self.last_word = ("", "")
-        self.hung_s: float | None = None
-        self.stalled = False
-        self.killed_for = ""
 
 
 class Supervisor:
@@ -178,6 +164,7 @@ class Supervisor:
     def _note_incarnation(self, agent: Watched, incarnation: int) -> None:
         # The last one named, which is not the highest number where the log has lost its tail.
         agent.incarnation = self._incarnation = incarnation
+        self._succession.note_incarnation(incarnation)
         self._agent_told.set()
 
     async def _watch(self) -> None:
@@ -205,7 +192,9 @@ class Supervisor:
         logger.info("agent_ended", pid=agent.process.pid, code=code, sweep_s=round(self._now() - began, 6))
         self._agent_gone.set()
         word, why = agent.last_word
-        if self._superseded or word == "superseded":
+        if word == "superseded" and not self._incarnation and not self._superseded:
+            self._start(self._claim_again())
+        elif self._superseded or word == "superseded":
             if self._incarnation:  # of which the other one waits to hear the end
                 self._say(self._stopped(self._superseded or why))
             self._end(SUPERSEDED, self._superseded or why)
@@ -262,6 +251,11 @@ class Supervisor:
         await asyncio.sleep(min(policy.recovery_backoff * 2 ** (self._stillborn - 1), policy.recovery_interval))
         self._start_agent_if_none()
 
+    async def _claim_again(self) -> None:
+        """Another newcomer was faster, and may be about to go because of our own claim."""
+        await self._succession.settle()
+        self._start_agent_if_none()
+
     def _stopped(self, reason: str) -> WorkerStopped:
         return WorkerStopped(worker_id=self.options.worker_id, incarnation=self._incarnation, reason=reason)
 
@@ -279,6 +273,7 @@ class Supervisor:
                 after = await until_answered(self._log.last_sequence)
                 self._policy = await policy_in_force(self._log)
                 self._condemned = 0
+                self._succession.note_lost_tail()
                 # So may the ends of its predecessors, of which its next agent would not know then.
                 await self._succession.settle()
                 # The order to start one may be lost, and with it all that the log knew of this worker.
@@ -306,10 +301,11 @@ class Supervisor:
         elif isinstance(event, WorkerRegistered):
             if agent is not None:
                 self._hear(agent)  # it announces a registration before it makes it
-            if recorded.id not in self._registrations and recorded.sequence > self._succession.claimed:
+            foreign = recorded.id not in self._registrations and self._succession.comes_after_us(recorded)
+            if foreign and self._incarnation:  # else the agent finds out whether it comes too late
                 self._give_way(recorded, event)
         elif isinstance(event, WorkerClaimed):
-            if recorded.sequence > self._succession.claimed:
+            if self._succession.comes_after_us(recorded):
                 self._give_way(recorded, event)
         elif isinstance(event, WorkerFailed) and (
             event.incarnation == self._incarnation

@@ -1,14 +1,15 @@
 """What faults strike: the world, and how to get at what is in it."""
 
 import asyncio
+import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from tests.simulation.client import PATIENCE_S
-from tests.simulation.faults import Fault
+from tests.simulation.faults import LEADER, Fault
 from tests.simulation.process import SimProcess
 from tests.simulation.services import SimCoordinator
 from tests.simulation.worker import SimWorker
@@ -51,6 +52,7 @@ class Arena:
         """What an operator wants, apart from whether recovery is paused."""
         self.recovery_paused = False
         self._numbers: Counter[str] = Counter()
+        self._rng = random.Random(f"{world.scenario.seed}/arena")
 
     async def set_policy(self, *, auto_recovery: bool) -> None:
         policy = msgspec.structs.replace(self.policy, auto_recovery=auto_recovery)
@@ -60,8 +62,27 @@ class Arena:
     async def in_client(self, work: Coroutine[Any, Any, None]) -> None:
         await self.world.user.spawn(work)
 
+    def aimed(self, fault: Fault) -> Fault:
+        """At the host of whoever leads now, or of whoever is the worker: of those that are, any; else the last one."""
+        world = self.world
+        if fault.target == LEADER:
+            return msgspec.structs.replace(fault, target=self.leader())
+        if fault.target not in world.workers:
+            return fault
+        all_of_it = world.of_one_id(fault.target)
+        if len(all_of_it) == 1:
+            return fault
+        living = [worker for worker in all_of_it if worker.alive] or [last_started(all_of_it)]
+        return msgspec.structs.replace(fault, target=self._rng.choice(living).host.name)
+
     def worker(self, fault: Fault) -> SimWorker:
         return self.world.workers[fault.target]
+
+    def worker_id(self, fault: Fault) -> str:
+        return self.worker(fault).options.worker_id
+
+    def can_start(self, worker: SimWorker) -> bool:
+        return not worker.alive and self.world.network.site(worker.host.name).powered
 
     def coordinator(self, fault: Fault) -> SimCoordinator:
         return self.world.coordinators[fault.target]
@@ -107,3 +128,7 @@ async def gone(process: SimProcess | None) -> None:
 def start_worker(worker: SimWorker) -> None:
     if not worker.alive:
         worker.start()
+
+
+def last_started(workers: Sequence[SimWorker]) -> SimWorker:
+    return max(workers, key=lambda worker: worker.started_at)

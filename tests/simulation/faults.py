@@ -83,15 +83,33 @@ class FaultKind(enum.StrEnum):
     SLOTS_STUCK = "slots_stuck"
     ORDERS_UNHEARD = "orders_unheard"
     EVERYTHING_FAILS = "everything_fails"
+    SECOND_PROCESS = "second_process"
 
 
-LATER = (
-    FaultKind.ASSIGNMENT_SWALLOWED,
-    FaultKind.SLOTS_STUCK,
-    FaultKind.ORDERS_UNHEARD,
-    FaultKind.EVERYTHING_FAILS,
+class Wave(NamedTuple):
+    """Kinds that came after seeds had been drawn: they are drawn apart, from generators that bear the wave's name, and
+    only take the place of some of the faults that there were before."""
+
+    name: str
+    kinds: tuple[FaultKind, ...]
+    chance: float
+    """Of each of its kinds: that a seed has it."""
+
+
+WAVES = (
+    Wave(
+        "later",
+        (
+            FaultKind.ASSIGNMENT_SWALLOWED,
+            FaultKind.SLOTS_STUCK,
+            FaultKind.ORDERS_UNHEARD,
+            FaultKind.EVERYTHING_FAILS,
+        ),
+        chance=0.5,
+    ),
+    # The number keeps the seeds clear of it by which docs/simulator.md shows other mistakes.
+    Wave("second process 268", (FaultKind.SECOND_PROCESS,), chance=0.35),
 )
-"""Kinds that came after seeds had been drawn: they are drawn apart, and only take the place of some of the others."""
 
 
 class Nature(NamedTuple):
@@ -167,6 +185,7 @@ NATURES: dict[FaultKind, Nature] = {
     FaultKind.EVERYTHING_FAILS: Nature(
         "worker", "for duration whatever its machine runs fails at once, or never begins"
     ),
+    FaultKind.SECOND_PROCESS: Nature("worker", "another process is started under its id, mostly on another machine"),
 }
 """In cases of several victims (which task, which event, which policy) `Fault.choice` decides."""
 
@@ -253,6 +272,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     slots_stuck: Hazard = Hazard(3, duration_s=STUCK)
     orders_unheard: Hazard = Hazard(4, duration_s=STUCK)
     everything_fails: Hazard = Hazard(2, duration_s=OUTAGE)
+    second_process: Hazard = Hazard(10)
 
     together: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """The share of all faults that come within moments of another one."""

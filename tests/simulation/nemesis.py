@@ -5,11 +5,9 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tests.simulation import strikes_machines, strikes_people, strikes_services, strikes_useless, strikes_workers
-from tests.simulation.arena import Arena, Strike, start_worker
-from tests.simulation.faults import LEADER, Fault, FaultKind
+from tests.simulation.arena import Arena, Strike, last_started, start_worker
+from tests.simulation.faults import Fault, FaultKind
 from tests.simulation.schedule import schedule_of
 
 if TYPE_CHECKING:
@@ -60,8 +58,7 @@ class Nemesis:
         return not broken.is_set()
 
     def _strike(self, fault: Fault) -> None:
-        if fault.target == LEADER:
-            fault = msgspec.structs.replace(fault, target=self._arena.leader())
+        fault = self._arena.aimed(fault)
         task = self.loop.create_task(self._count(fault), name=fault.kind.value)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -107,12 +104,15 @@ class Nemesis:
     async def look_after(self) -> None:
         """What an operator does every now and then: starts what has ended, re-admits what was given up."""
         watch = self.world.watch
-        for worker_id, worker in self.world.workers.items():
-            if not worker.alive:
+        for worker_id in self.world.scenario.worker_names:
+            all_of_it = self.world.of_one_id(worker_id)
+            living = [worker for worker in all_of_it if worker.alive]
+            if not living:
                 await asyncio.sleep(self._rng.uniform(*BACK_S))
-                start_worker(worker)
+                start_worker(last_started(all_of_it))
             elif watch.status_of(worker_id) == "draining":
                 watch.settle(worker_id)
-                worker.terminate()
+                for worker in living:
+                    worker.terminate()
             if watch.status_of(worker_id) == "permanent":
                 await self._arena.in_client(self.world.client.readmit(worker_id))

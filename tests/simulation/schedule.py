@@ -7,11 +7,11 @@ random weights, since a system under everything at once never gets far enough to
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from tests.simulation.faults import LATER, LEADER, NATURES, Aim, Fault, FaultKind, Faults, Hazard, Schedule
+from tests.simulation.faults import LEADER, NATURES, WAVES, Aim, Fault, FaultKind, Faults, Hazard, Schedule
 from tests.simulation.scenario import Count, Scenario, Seconds, Workload, log_uniform
 
 FAULTS_MAX = 200
@@ -83,7 +83,7 @@ def scenario_of(seed: int, options: Options | None = None) -> Scenario:
         workload=workload,
         faulty_s=faulty_s,
         quiet_s=_quiet_s(workload, workers * slots),
-        faults=_swarm(rng("swarm"), rng("later")),
+        faults=_swarm(rng),
         faults_count=count if given.faults is None else given.faults,
     )
 
@@ -121,14 +121,16 @@ def _quiet_s(workload: Workload, slots: int) -> float:
     return round(QUIET_S_MIN + 4 * work_s, 1)
 
 
-def _swarm(rng: random.Random, later: random.Random) -> Faults:
-    everything = Faults()
+def _swarm(rng: Callable[[str], random.Random]) -> Faults:
+    everything, first = Faults(), rng("swarm")
+    sources = dict.fromkeys(FaultKind, (first, KIND_IS_ON))
+    for wave in WAVES:
+        sources |= dict.fromkeys(wave.kinds, (rng(wave.name), wave.chance))
     chosen: dict[str, Hazard] = {}
-    for kind in FaultKind:
-        hazard, source = everything.of(kind), later if kind in LATER else rng
-        on, weight = source.random() < KIND_IS_ON, log_uniform(source, WEIGHTS)
+    for kind, (source, chance) in sources.items():
+        hazard, on, weight = everything.of(kind), source.random() < chance, log_uniform(source, WEIGHTS)
         chosen[kind.value] = msgspec.structs.replace(hazard, per_hour=round(hazard.per_hour * weight if on else 0.0, 4))
-    together = rng.choice((0.0, 0.2, 0.7))
+    together = first.choice((0.0, 0.2, 0.7))
     return msgspec.structs.replace(everything, together=together, **chosen)
 
 
@@ -138,12 +140,25 @@ def schedule_of(scenario: Scenario) -> Schedule:
         return scenario.schedule
     targets = targets_of(scenario)
     kinds = [kind for kind in FaultKind if scenario.faults.of(kind).per_hour > 0 and _possible(kind, scenario, targets)]
-    if not kinds:
-        return ()
-    first = [kind for kind in kinds if kind not in LATER] or kinds
-    schedule = _drawn(random.Random(f"{scenario.seed}/schedule"), scenario, first, targets)
-    later = [kind for kind in kinds if kind not in first]
-    return _mixed(random.Random(f"{scenario.seed}/later schedule"), scenario, schedule, first, later)
+    schedule: Schedule = ()
+    before: list[FaultKind] = []
+    for name, wave in _waves(kinds):
+        if not before:
+            schedule = _drawn(random.Random(f"{scenario.seed}/schedule"), scenario, wave, targets)
+        else:
+            rng = random.Random(f"{scenario.seed}/{name} schedule")
+            schedule = _mixed(rng, scenario, schedule, before, wave)
+        before += wave
+    return schedule
+
+
+def _waves(kinds: Sequence[FaultKind]) -> Iterator[tuple[str, list[FaultKind]]]:
+    """Those of no wave first; none that is empty."""
+    waves = {wave.name: [kind for kind in kinds if kind in wave.kinds] for wave in WAVES}
+    of_a_wave = {kind for wave in waves.values() for kind in wave}
+    for name, wave in {"": [kind for kind in kinds if kind not in of_a_wave], **waves}.items():
+        if wave:
+            yield name, wave
 
 
 def _drawn(rng: random.Random, scenario: Scenario, kinds: Sequence[FaultKind], targets: Targets) -> Schedule:
@@ -166,8 +181,6 @@ def _mixed(
     later: Sequence[FaultKind],
 ) -> Schedule:
     """Some of the faults are of later kinds instead, as many as is their share; all others stay as they were."""
-    if not later:
-        return schedule
     weights = _weights(scenario, later)
     share = sum(weights) / (sum(weights) + sum(_weights(scenario, first)))
     return tuple(

@@ -93,11 +93,12 @@ async def connection_reset(arena: Arena, fault: Fault) -> bool:
 
 async def lost_assignment(arena: Arena, fault: Fault) -> bool:
     """The cut comes between the broker's storing the next assignment and the worker's reading it."""
+    worker_id = arena.worker_id(fault)
     stored: asyncio.Future[None] = arena.loop.create_future()
 
     def look(recorded: Any) -> None:
         event = recorded.event
-        if isinstance(event, TaskAssigned) and event.worker_id == fault.target and not stored.done():
+        if isinstance(event, TaskAssigned) and event.worker_id == worker_id and not stored.done():
             arena.world.network.cut(fault.target)
             stored.set_result(None)
 

@@ -94,23 +94,25 @@ async def operator_pause_recovery(arena: Arena, fault: Fault) -> bool:
 
 
 async def operator_drain(arena: Arena, fault: Fault) -> bool:
-    incarnation = arena.world.watch.incarnations.get(fault.target)
+    worker_id = arena.worker_id(fault)
+    incarnation = arena.world.watch.incarnations.get(worker_id)
     if incarnation is None:
         return False
-    await arena.in_client(arena.world.client.drain(fault.target, incarnation))
+    await arena.in_client(arena.world.client.drain(worker_id, incarnation))
     return True
 
 
 async def operator_synthetic_failure(arena: Arena, fault: Fault) -> bool:
-    incarnation = arena.world.watch.incarnations.get(fault.target)
+    worker_id = arena.worker_id(fault)
+    incarnation = arena.world.watch.incarnations.get(worker_id)
     if incarnation is None:
         return False
-    await arena.in_client(arena.world.client.fail(fault.target, incarnation))
+    await arena.in_client(arena.world.client.fail(worker_id, incarnation))
     return True
 
 
 async def operator_readmit(arena: Arena, fault: Fault) -> bool:
-    await arena.in_client(arena.world.client.readmit(fault.target))
+    await arena.in_client(arena.world.client.readmit(arena.worker_id(fault)))
     return True
 
 

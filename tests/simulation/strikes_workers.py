@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
-from tests.simulation.arena import AgentOf, Arena, Both, Strike, SupervisorOf, gone, start_worker
+from tests.simulation.arena import AgentOf, Arena, Both, Strike, SupervisorOf, gone, last_started, start_worker
 from tests.simulation.faults import Fault, FaultKind
+
+OF_ONE_ID_MAX = 3
+ON_SAME_MACHINE = 0.25
 
 
 async def agent_crash(arena: Arena, fault: Fault) -> bool:
@@ -68,6 +71,22 @@ async def end_worker(arena: Arena, fault: Fault, end: Callable[[], None]) -> boo
     return True
 
 
+async def second_process(arena: Arena, fault: Fault) -> bool:
+    """A copied configuration, a pod that was moved, a machine restored from its image: the id is taken to a host where
+    it was before and is not now, or to a new one."""
+    worker_id = arena.worker_id(fault)
+    all_of_it = arena.world.of_one_id(worker_id)
+    present = last_started(all_of_it)
+    idle = [worker for worker in all_of_it if worker is not present and arena.can_start(worker)]
+    if idle:
+        idle[0].start()
+    elif len(all_of_it) < OF_ONE_ID_MAX:
+        arena.world.double(worker_id, same_machine=fault.choice < ON_SAME_MACHINE).start()
+    else:
+        return False
+    return True
+
+
 STRIKES: dict[FaultKind, Strike] = {
     FaultKind.AGENT_CRASH: agent_crash,
     FaultKind.AGENT_HANG: agent_hang,
@@ -81,4 +100,5 @@ STRIKES: dict[FaultKind, Strike] = {
     FaultKind.WORKER_SLOW: worker_slow,
     FaultKind.WORKER_RESTART: worker_restart,
     FaultKind.OPERATOR_RESTART: operator_restart,
+    FaultKind.SECOND_PROCESS: second_process,
 }

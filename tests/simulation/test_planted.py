@@ -34,7 +34,7 @@ from tests.simulation.schedule import scenario_of
 
 ALL = pytest.mark.parametrize("planted", BUGS.values(), ids=BUGS.keys())
 
-CAUGHT_MIN = 37
+CAUGHT_MIN = 41
 
 
 @ALL

@@ -10,10 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.simulation.faults import LEADER, NATURES, Fault, FaultKind, Faults, Hazard, Schedule
+from tests.simulation.faults import LEADER, NATURES, WAVES, Fault, FaultKind, Faults, Hazard, Schedule, Wave
 from tests.simulation.scenario import Scenario, Workload, tasks_of
 from tests.simulation.schedule import (
     FAULTS_MAX,
+    KIND_IS_ON,
     LONG_S,
     QUIET_S_MIN,
     Options,
@@ -126,9 +127,35 @@ def test_faults_are_well_formed(drawn: list[tuple[Scenario, Schedule]]) -> None:
 def test_every_kind_strikes_and_every_seed_does_without_some(drawn: list[tuple[Scenario, Schedule]]) -> None:
     struck = Counter(fault.kind for _, schedule in drawn for fault in schedule)
     assert set(struck) == set(FaultKind)
-    for kind in FaultKind:
+    chances = dict.fromkeys(FaultKind, KIND_IS_ON) | {kind: wave.chance for wave in WAVES for kind in wave.kinds}
+    for kind, chance in chances.items():
         share = sum(scenario.faults.of(kind).per_hour > 0 for scenario, _ in drawn) / len(drawn)
-        assert 0.35 < share < 0.65, kind
+        assert chance - 0.15 < share < chance + 0.15, kind
+
+
+@pytest.mark.parametrize("wave", WAVES, ids=lambda wave: wave.name)
+def test_a_wave_only_takes_the_place_of_some_faults(drawn: list[tuple[Scenario, Schedule]], wave: Wave) -> None:
+    """So seeds that do without it stay as they were before there was such a wave."""
+    none_of_it = dict.fromkeys((kind.value for kind in wave.kinds), Hazard(0))
+    there = 0
+    for scenario, schedule in drawn:
+        without = msgspec.structs.replace(scenario, faults=msgspec.structs.replace(scenario.faults, **none_of_it))
+        of_it = [fault.kind in wave.kinds for fault in schedule]
+        there += any(of_it)
+        # What comes in a later wave takes the place of some of either.
+        later = {kind for one in WAVES[WAVES.index(wave) + 1 :] for kind in one.kinds}
+        for before, fault in zip(schedule_of(without), schedule, strict=True):
+            if not {before.kind, fault.kind} & {*wave.kinds, *later}:
+                assert fault == before
+        if not any(of_it) and not any(scenario.faults.of(kind).per_hour for kind in later):
+            assert schedule_of(without) == schedule
+    assert there > len(drawn) / 5
+
+
+def test_a_second_process_is_there_in_about_a_quarter_of_all_seeds() -> None:
+    schedules = [schedule_of(scenario_of(seed)) for seed in range(1000)]
+    there = sum(any(fault.kind is FaultKind.SECOND_PROCESS for fault in schedule) for schedule in schedules)
+    assert 200 < there < 300
 
 
 def test_leaders_are_struck_as_such_and_followers_by_name(drawn: list[tuple[Scenario, Schedule]]) -> None:

@@ -1,14 +1,25 @@
 """Two processes under one worker id, in virtual time: the newer one stays, and nothing of both runs at one time."""
 
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
 import pytest
 
+from events.envelope import Draft
+from events.jetstream import JetStreamLog
+from events.log import Appended, Fence
 from events.task import TaskStarted
 from events.worker import WorkerClaimed, WorkerExited, WorkerFailed, WorkerRegistered, WorkerStopped
+from events.writer import Writer
 from tests.simulation.test_worker import POLICY, Scene, sim, simulated
 from tests.simulation.worker import SimWorker
 from tests.waiting import is_kind, until
 from tests.worker.farm import Worker
 from worker.agent import SUPERSEDED
+from worker.lifeline import Lifeline
+from worker.ports import Processes
+from worker.succession import Succession
 
 LONG_S = POLICY.failed_after * 3
 
@@ -145,6 +156,74 @@ def test_of_many_that_come_at_once_one_stays(seed: int) -> None:
         assert {one.attempt for one in started if isinstance(one, TaskStarted)} == {1, 2}
 
     Scene(seed).play(acts)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_of_two_that_come_at_once_not_both_leave(seed: int) -> None:
+    """One that has registered may have heard the other's claim only then, which by then has found it registered."""
+
+    async def acts(scene: Scene) -> None:
+        older, _ = await busy(scene)
+        rivals = [scene.worker(host=f"worker-{number}") for number in (2, 3)]
+        for rival in rivals:
+            rival.start()
+        await has_given_way(older, within_s=LONG_S)
+        await scene.pass_time(LONG_S)
+        assert sum(rival.alive for rival in rivals) == 1
+
+    Scene(seed).play(acts)
+
+
+def registration(name: str) -> WorkerRegistered:
+    return WorkerRegistered(worker_id="w1", host=name, pid=1, slots=1, machine="machine", lifeline=name)
+
+
+class OvertakenLog(JetStreamLog):
+    """The second worker registers in the moment in which the third one claims the id of the first."""
+
+    second = 0
+
+    async def append(self, drafts: Sequence[Draft], *, fence: Fence | None = None, timeout_s: float = 2.0) -> Appended:
+        if not self.second:
+            writer = Writer(JetStreamLog(self._bus, self._streams), "worker/w1")
+            self.second = (await writer.write(registration("second"))).last
+        return await super().append(drafts, fence=fence, timeout_s=timeout_s)
+
+
+class MachineOfThree:
+    """Keeps of `worker.ports.Processes` what the third one asks. Nothing is left of the first."""
+
+    lifeline = Lifeline("machine", "third")
+    origin = ("third", 1)
+
+    def is_held(self, lifeline: Lifeline) -> bool:
+        return lifeline.name != "first"
+
+
+@simulated
+async def test_a_claim_covers_whoever_registers_while_it_is_made(scene: Scene) -> None:
+    bus, streams = scene.farm.bus, scene.farm.streams
+    await scene.farm.say(registration("first"))
+    log = OvertakenLog(bus, streams)
+    processes = cast("Processes", MachineOfThree())
+    succession = Succession(bus, streams, log, Writer(log, "supervisor/w1"), "w1", processes)
+    settling = asyncio.ensure_future(succession.settle())
+    await scene.pass_time(POLICY.suspect_after)
+    assert not settling.done(), "the second one has not heard of it yet"
+    await scene.farm.say(WorkerStopped(worker_id="w1", incarnation=log.second))
+    await settling
+    assert len(await scene.farm.events(WorkerClaimed)) == 1
+
+
+@simulated
+async def test_what_cannot_be_read_does_not_hide_who_is_there(scene: Scene) -> None:
+    older, seen = await busy(scene)
+    await scene.farm.bus.request(scene.farm.streams.event_subject("worker.w1.registered"), b"{")
+    scene.worker(host="worker-2").start()
+    newer = await registered(scene, seen)
+    assert scene.executions.live() == []
+    await has_given_way(older)
+    await works_on(scene, newer)
 
 
 @simulated

@@ -27,11 +27,14 @@ from tests.simulation.protocol import Message
 from tests.simulation.scenario import Violation
 from tests.simulation.storage import Stored
 from tests.simulation.stream import Stream
+from tests.simulation.worker import SimWorker
+from worker.agent import SUPERSEDED
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LIVENESS = "liveness"
+ONE_WORKER = "one-worker"
 HISTORY_S_MAX = 600.0
 
 EXPECTED: dict[Conduct, frozenset[str]] = {
@@ -176,6 +179,21 @@ class Watch:
                     "nothing-left", self.last, worker_id, f"{what}, and attempt {one.attempt} of {one.task_id} runs on"
                 )
 
+    def judge_end(self, worker: SimWorker) -> None:
+        """Who gives way gives way to somebody."""
+        if worker.ending is None or worker.ending.code != SUPERSEDED:
+            return
+        worker_id = worker.options.worker_id
+        others = [
+            other
+            for other in self.world.of_one_id(worker_id)
+            if other is not worker and other.ended_at >= worker.started_at
+        ]
+        if not others:
+            self.blame(ONE_WORKER, self.last, worker_id, f"it gave way to nobody: {worker.ending.sentence}")
+        elif all(other.ending is not None and other.ending.code == SUPERSEDED for other in others):
+            self.blame(ONE_WORKER, self.last, worker_id, f"all gave way to each other: {worker.ending.sentence}")
+
     def _judge_overlaps(self) -> None:
         overlaps = self.world.executions.overlaps
         while self._overlaps < len(overlaps):
@@ -222,9 +240,12 @@ class Watch:
         for event_id in client.acknowledged:
             if event_id not in self._ids:
                 self.blame("acknowledged-kept", self.last, event_id, "the log acknowledged it and does not hold it")
-        for worker_id, worker in self.world.workers.items():
-            if not worker.alive:
+        for worker_id in self.world.scenario.worker_names:
+            living = [worker.host.name for worker in self.world.of_one_id(worker_id) if worker.alive]
+            if not living:
                 self.blame("at-rest", self.last, worker_id, "its process is gone")
+            elif len(living) > 1:
+                self.blame(ONE_WORKER, self.last, worker_id, f"it lives on {' and on '.join(living)}")
         for promise in client.promises.values():
             allowed = EXPECTED[promise.conduct] | ({"timed_out"} if promise.limited else set())
             if promise.task_id in client.cancelled:

@@ -31,6 +31,7 @@ BOOT_S = (0.2, 0.6)
 """From the start of a worker to its first request: an interpreter and its imports."""
 FORK_S = (0.002, 0.02)
 SUPERVISOR_PID = 999
+NEVER = float("-inf")
 GAUGES = Gauges(cpu_percent=10.0, memory_bytes=50_000_000, load_1m=0.5)
 
 Connect = Callable[[SimProcess, str], Awaitable[Bus]]
@@ -151,6 +152,9 @@ class SimWorker:
         self.pids = itertools.count(1000)
         self.supervisor: SimProcess | None = None
         self.agent: SimAgent | None = None
+        self.machine = machine
+        self.started_at = self.ended_at = NEVER
+        """Of its last life, by the loop's clock; one that lives has no `ended_at` yet."""
         self.ending: Ending | None = None
         """How it ended by itself; None while it lives, and if it was killed."""
         self._agents: dict[SimAgent, None] = {}
@@ -158,8 +162,6 @@ class SimWorker:
         self._logic: Supervisor | None = None
         self._on_end = on_end
         self._lifelines = lifelines
-        self._machine = machine
-        self._lives = itertools.count(1)
         self._lifeline: Lifeline | None = None
 
     @property
@@ -176,6 +178,7 @@ class SimWorker:
         self._logic = None
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
+        self.started_at, self.ended_at = loop.time(), float("inf")
         self.supervisor = process = SimProcess(loop, self.host, f"supervisor/{self.options.worker_id}")
         process.on_death(self._died)
         self._hold_lifeline(process)
@@ -184,10 +187,9 @@ class SimWorker:
     def _hold_lifeline(self, supervisor: SimProcess) -> None:
         if self._lifelines is None:
             return
-        worker_id = self.options.worker_id
-        self._lifeline = Lifeline(self._machine, f"{worker_id}-{next(self._lives)}")
-        self._lifelines.hold(
-            self._lifeline,
+        self._lifeline = self._lifelines.hold(
+            self.machine,
+            self.options.worker_id,
             lambda: (
                 supervisor.alive
                 or any(
@@ -294,7 +296,7 @@ class SimWorker:
     def is_held(self, lifeline: Lifeline) -> bool:
         """Of `worker.ports.Processes`."""
         assert self._lifelines is not None
-        return self._lifelines.is_held(lifeline)
+        return self._lifelines.is_held(lifeline, self.machine)
 
     def start_agent(self, on_message: Callable[[], None], on_exit: Callable[[int], None]) -> SimAgent:
         """Of `worker.ports.Processes`, which this keeps."""
@@ -322,5 +324,6 @@ class SimWorker:
             self.supervisor.exit(-signal.SIGTERM)
 
     def _died(self) -> None:
+        self.ended_at = self.host.loop.time()
         self.kill_agent()
         self._on_end(self)

@@ -39,6 +39,8 @@ MEMORY = Path("/dev/shm")
 SKEW_S = 2.0
 DRIFT = 50e-6
 """How far clocks are apart to begin with, and how fast they part: an ordinary farm."""
+MACHINES = ("machine-1", "machine-2")
+"""Of which workers have a host each; those of one machine can testify for each other."""
 CONNECT_S_MAX = 5.0
 CLIENT_CONNECT_S_MAX = 3600.0
 LOOK_EVERY_S = 2.0
@@ -68,21 +70,15 @@ class World:
             if scenario.projector
             else None
         )
-        lifelines = Lifelines()
+        self.watch = Watch(self)
+        self._lifelines = Lifelines()
         self.workers = {
-            name: SimWorker(
-                self._host(name),
-                self.connect,
-                self._options(name, number),
-                self.executions,
-                lifelines=lifelines,
-                machine=f"machine-{1 + number % 2}",
-            )
+            name: self._worker(name, self._options(name, number), MACHINES[number % 2])
             for number, name in enumerate(scenario.worker_names, start=1)
         }
+        """By their hosts. The host of the first one of an id bears its name."""
         self.user = SimProcess(loop, self._host("client"), "client")
         self.client: Client
-        self.watch = Watch(self)
         events, heartbeats, _ = (self.broker.add_stream(stream) for stream in self.streams.configurations())
         self.watch.attach(events, heartbeats)
         self.nemesis = Nemesis(self)
@@ -100,6 +96,29 @@ class World:
             slots=self.scenario.slots,
             labels={"zone": str(1 + number % 2)},
         )
+
+    def _worker(self, host: str, options: Options, machine: str) -> SimWorker:
+        return SimWorker(
+            self._host(host),
+            self.connect,
+            options,
+            self.executions,
+            on_end=self.watch.judge_end,
+            lifelines=self._lifelines,
+            machine=machine,
+        )
+
+    def of_one_id(self, worker_id: str) -> list[SimWorker]:
+        """All that were ever to be this worker, whether or not they live; the first one is its own."""
+        return [worker for worker in self.workers.values() if worker.options.worker_id == worker_id]
+
+    def double(self, worker_id: str, *, same_machine: bool) -> SimWorker:
+        """One more with all that the first one was started with, on a host of its own."""
+        first, number = self.workers[worker_id], len(self.of_one_id(worker_id)) + 1
+        name = f"{worker_id}.{number}"
+        machine = next(one for one in MACHINES if (one == first.machine) == same_machine)
+        self.workers[name] = worker = self._worker(name, first.options, machine)
+        return worker
 
     async def connect(self, process: SimProcess, name: str) -> Bus:
         return await self.broker.connect(process, name, wait_s=CONNECT_S_MAX)

@@ -1,6 +1,7 @@
 """Bugs that are planted into production code to see whether the simulator catches them."""
 
 from tests.simulation.planted.bug import Bug
+from tests.simulation.planted.in_claims import CLAIMS
 from tests.simulation.planted.in_core import DECIDE, FOLD, TIMERS
 from tests.simulation.planted.in_detection import DETECTION
 from tests.simulation.planted.in_services import LEADER, PROJECTOR, READER
@@ -9,6 +10,6 @@ from tests.simulation.planted.in_worker import WORKER
 
 BUGS: dict[str, Bug] = {
     one.name: one
-    for group in (FOLD, DECIDE, TIMERS, DETECTION, LEADER, READER, WORKER, PROJECTOR, USELESS)
+    for group in (FOLD, DECIDE, TIMERS, DETECTION, LEADER, READER, WORKER, CLAIMS, PROJECTOR, USELESS)
     for one in group
 }
