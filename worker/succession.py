@@ -95,10 +95,19 @@ async def last_alive(log: EventLog, worker_id: str) -> Recorded | None:
         return None
     for name in ENDS:
         end = await log.last_on(f"worker.{worker_id}.{name}")
-        event = None if end is None or end.sequence <= last.sequence else end.event
-        if isinstance(event, ENDINGS) and event.incarnation in (None, last.sequence):
+        if end is not None and end.sequence > last.sequence and _ends(end, last.sequence):
             return None
     return last
+
+
+def _ends(recorded: Recorded, incarnation: int) -> bool:
+    """Whether nothing of that incarnation runs any more. A drill says nothing about that, nor does a probe without an
+    answer."""
+    event = recorded.event
+    if not isinstance(event, ENDINGS) or event.incarnation not in (None, incarnation):
+        return False
+    drill = recorded.synthetic is not None
+    return not drill and not (isinstance(event, WorkerFailed) and event.reason in ("synthetic", "unknown"))
 
 
 class Succession:

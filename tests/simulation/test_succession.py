@@ -226,6 +226,30 @@ async def test_what_cannot_be_read_does_not_hide_who_is_there(scene: Scene) -> N
     await works_on(scene, newer)
 
 
+async def said_to_have_failed(scene: Scene, failure: WorkerFailed, synthetic: str | None = None) -> None:
+    """The older one does not hear of it, as it is stopped."""
+    older, seen = await busy(scene)
+    older.pause_both()
+    await Writer(scene.farm.log, "test", synthetic=synthetic).write(failure)
+    scene.worker(host="worker-2").start()
+    newer = await registered(scene, seen)
+    assert scene.executions.live() == []
+    assert await scene.farm.events(WorkerClaimed)
+    older.resume_both()
+    await has_given_way(older)
+    await works_on(scene, newer)
+
+
+@simulated
+async def test_a_drill_does_not_let_anybody_in(scene: Scene) -> None:
+    await said_to_have_failed(scene, WorkerFailed(worker_id="w1", reason="synthetic"), "drill")
+
+
+@simulated
+async def test_nor_does_a_probe_that_was_not_answered(scene: Scene) -> None:
+    await said_to_have_failed(scene, WorkerFailed(worker_id="w1", reason="unknown"))
+
+
 @simulated
 async def test_a_worker_that_begins_again_on_its_machine_need_not_wait(scene: Scene) -> None:
     """The kernel knows that nothing is left of the one before it."""
