@@ -19,7 +19,6 @@ from events.worker import (
     WorkerExited,
     WorkerFailed,
     WorkerRecoverySucceeded,
-    WorkerSuspected,
     WorkerVanished,
 )
 from tests.chaos.checks import check_everything
@@ -77,9 +76,9 @@ async def test_workers_that_die_while_the_broker_does(tmp_path: Path) -> None:
             fact(TaskStarted, task_id=agentless.task_id),
             fact(TaskCompleted, task_id=agentless.task_id, verdict="passed"),
         )
+        # A witness may find that nothing is left of it before anybody has waited long enough to suspect it.
         in_order(
             records,
-            fact(WorkerSuspected, worker_id=dead.worker_id),
             fact(WorkerVanished, worker_id=dead.worker_id),
             fact(WorkerFailed, worker_id=dead.worker_id, reason="disconnected"),
             fact(TaskRequeued, task_id=dead.task_id, attempt=1, reason="worker_failed"),

@@ -172,10 +172,10 @@ async def test_nothing_is_left_of_a_start_that_was_given_up(
     """The log can be read, and the heartbeats cannot yet."""
     original = bus.api
 
-    async def no_heartbeats(verb: str, body: Any = None) -> bytes:
+    async def no_heartbeats(verb: str, body: Any = None, **options: Any) -> bytes:
         if verb == f"CONSUMER.CREATE.{streams.heartbeats}":
             raise BrokerRefused(verb, "JetStream system temporarily unavailable", 10008)
-        return await original(verb, body)
+        return await original(verb, body, **options)
 
     monkeypatch.setattr(bus, "api", no_heartbeats)
     tasks = asyncio.all_tasks()

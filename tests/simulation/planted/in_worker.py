@@ -37,13 +37,4 @@ WORKER: tuple[Bug, ...] = (
         "The end of an agent is reported without sweeping up what it has left.",
         ("worker.supervision:Supervisor._take_leave", "left = self._processes.sweep()", "left: list[int] = []"),
     ),
-    bug(
-        "time-limit-dropped",
-        "A task's time limit is not handed to whoever runs it.",
-        (
-            "worker.tenure:_job",
-            "return CommandJob(assignment.key, work.argv, work.cwd, tuple(work.environment.items()), timeout_s)",
-            "return CommandJob(assignment.key, work.argv, work.cwd, tuple(work.environment.items()))",
-        ),
-    ),
 )
