@@ -20,6 +20,7 @@ import msgspec
 import psutil
 from _harness import broker, folder, measuring, run, show
 
+from events.bus import Message
 from events.clock import utc
 from events.connection import Connection
 from events.errors import LogError
@@ -31,6 +32,7 @@ from events.streams import Streams
 from events.system import LeaderElected
 from events.worker import Heartbeat, WorkerFailed, WorkerRegistered, WorkerSuspected
 from events.writer import Writer
+from worker.witness import presence
 
 POLICY = Policy()
 STREAMS = Streams()
@@ -85,6 +87,16 @@ class Beater:
         )
         await connection.publish(STREAMS.heartbeat_subject(worker_id), self._encoder.encode(heartbeat))
         self.sent += 1
+
+
+async def serve_presence(connection: Connection, beater: Beater) -> None:
+    """All workers in one: who lives answers when it is called, as `worker.witness` has it."""
+
+    async def answer(message: Message) -> None:
+        if message.subject.rpartition(".")[2] not in beater.stopped:
+            await connection.publish(message.reply, b"agent")
+
+    await connection.subscribe(presence(STREAMS, "*"), answer)
 
 
 class Findings:
@@ -188,6 +200,7 @@ async def measure(arguments: argparse.Namespace) -> None:
             incarnations = await register(log, arguments.workers)
             beater, findings = Beater(incarnations, POLICY.heartbeat_interval), Findings()
             connections = [await Connection.connect(url, name=f"beater-{number}") for number in range(BEATERS)]
+            await serve_presence(connections[0], beater)
             reader = await log.reader(tails=["worker.*.suspected", "worker.*.failed"])
             tasks = [asyncio.create_task(beater.run(connections)), asyncio.create_task(findings.follow(reader))]
             await asyncio.sleep(SETTLE_S)
