@@ -1,6 +1,7 @@
 """The state: what the two streams add up to, and the indexes that keep a cycle's cost in proportion to change."""
 
 from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
 
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
@@ -10,91 +11,93 @@ from recovery.queue import WaitingTasks
 from recovery.rules import RuleBook
 from recovery.timers import Timers
 
+NOTHING_LOST = Loss(0, 0, 0.0)
 
+
+@dataclass(eq=False, repr=False)
 class State:
     """Written by `recovery.evolve` alone, read by `recovery.decide` and by whoever wants to look."""
 
-    def __init__(self) -> None:
-        # The facts
-        self.policy = Policy()
-        self.policy_hash = policy_hash(self.policy)
-        self.policy_recorded = False
-        """False until the first `PolicyChanged`: until then the defaults are in force."""
-        self.policy_actor = ""
-        self.rules = RuleBook()
-        """The policy and the pace, as far as they concern silence."""
-        self.term = 0
-        self.leader_id: str | None = None
-        self.fencing_token = 0
-        self.watched_since = 0.0
-        """When the present leader began, or last doubted its own eyes: no silence counts from further back."""
-        self.taken_over: float | None = None
-        """When the present leader was elected, while its election is what silence counts from."""
-        self.distrusted_until = 0.0
-        """When a leader last doubted its own eyes: no successor counts from further back."""
-        self.interrupted_at = 0.0
-        """When a leader was last elected, or last doubted its own eyes."""
-        self.watched_beat = 0
-        """Sequence of the last heartbeat before the present leader doubted: what time it bears is worth nothing."""
-        self.workers: dict[str, Worker] = {}
-        self.tasks: dict[str, Task] = {}
-        self.runs: dict[str, dict[str, None]] = {}
-        """Ids of the tasks of each run that have no verdict yet."""
-        self.beats: dict[str, Beat] = {}
-        self.stragglers: dict[str, tuple[Beat, ...]] = {}
-        """By worker, what has come behind that from older incarnations: the last heartbeat of each, in the order in
-        which they came, which is also that of falling incarnations. Mostly there is none."""
-        self.arrivals: dict[str, Arrivals] = {}
-        """Of the last heartbeats of the newest incarnation heard of, by worker."""
-        self.status: SystemStatus = "idle"
-        self.incidents: dict[str, Incident] = {}
-        """Open incidents by kind."""
-        self.failover_unreported = False
-        """A leader has followed another that did not step down in order."""
-        self.parked: OrderedDict[int, ParkedMessage] = OrderedDict()
-        """Messages that could not be understood and that the log does not say so of yet."""
-        self.seconds_per_task = 0.0
-        """Moving average of the run time of attempts; 0.0: none has finished yet."""
-        self.ends: OrderedDict[tuple[str, ...], Ends] = OrderedDict()
-        """How attempts have ended, by kind of work."""
-        self.events_sequence = 0
-        self.heartbeats_sequence = 0
-        self.heartbeats_at: float | None = None
-        """The broker's time of the heartbeat at `heartbeats_sequence`; None: that one was not read."""
-        self.loss = Loss(0, 0, 0.0)
-        """The last loss of heartbeats."""
-        self.beats_known = 0
-        """Sequence of the last heartbeat that the log says a leader has read, since that loss."""
+    # The facts
+    policy: Policy = field(default_factory=Policy)
+    policy_hash: str = field(default_factory=lambda: policy_hash(Policy()))
+    policy_recorded: bool = False
+    """False until the first `PolicyChanged`: until then the defaults are in force."""
+    policy_actor: str = ""
+    rules: RuleBook = field(default_factory=RuleBook)
+    """The policy and the pace, as far as they concern silence."""
+    term: int = 0
+    leader_id: str | None = None
+    fencing_token: int = 0
+    watched_since: float = 0.0
+    """When the present leader began, or last doubted its own eyes: no silence counts from further back."""
+    taken_over: float | None = None
+    """When the present leader was elected, while its election is what silence counts from."""
+    distrusted_until: float = 0.0
+    """When a leader last doubted its own eyes: no successor counts from further back."""
+    interrupted_at: float = 0.0
+    """When a leader was last elected, or last doubted its own eyes."""
+    watched_beat: int = 0
+    """Sequence of the last heartbeat before the present leader doubted: what time it bears is worth nothing."""
+    workers: dict[str, Worker] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    runs: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Ids of the tasks of each run that have no verdict yet."""
+    beats: dict[str, Beat] = field(default_factory=dict)
+    stragglers: dict[str, tuple[Beat, ...]] = field(default_factory=dict)
+    """By worker, what has come behind that from older incarnations: the last heartbeat of each, in the order in
+    which they came, which is also that of falling incarnations. Mostly there is none."""
+    arrivals: dict[str, Arrivals] = field(default_factory=dict)
+    """Of the last heartbeats of the newest incarnation heard of, by worker."""
+    status: SystemStatus = "idle"
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    """Open incidents by kind."""
+    failover_unreported: bool = False
+    """A leader has followed another that did not step down in order."""
+    parked: OrderedDict[int, ParkedMessage] = field(default_factory=OrderedDict)
+    """Messages that could not be understood and that the log does not say so of yet."""
+    seconds_per_task: float = 0.0
+    """Moving average of the run time of attempts; 0.0: none has finished yet."""
+    ends: OrderedDict[tuple[str, ...], Ends] = field(default_factory=OrderedDict)
+    """How attempts have ended, by kind of work."""
+    events_sequence: int = 0
+    heartbeats_sequence: int = 0
+    heartbeats_at: float | None = None
+    """The broker's time of the heartbeat at `heartbeats_sequence`; None: that one was not read."""
+    loss: Loss = NOTHING_LOST
+    """The last loss of heartbeats."""
+    beats_known: int = 0
+    """Sequence of the last heartbeat that the log says a leader has read, since that loss."""
 
-        # Counts that people ask for
-        self.ignored: Counter[str] = Counter()
-        """Events that changed nothing, by kind: stale, doubled, or fitting no row of the tables."""
-        self.tasks_by_status: Counter[str] = Counter()
+    # Counts that people ask for
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Events that changed nothing, by kind: stale, doubled, or fitting no row of the tables."""
+    tasks_by_status: Counter[str] = field(default_factory=Counter)
 
-        # The indexes
-        self.timers = Timers()
-        """When each worker next owes something."""
-        self.useless = Timers()
-        """From when on each worker that beats owes an explanation (`recovery.overdue`)."""
-        self.accused: dict[str, None] = {}
-        """Workers on which so much has failed at once that they may be to blame (`recovery.fitness`)."""
-        self.heard_last = ""
-        """The worker of the last heartbeat: where to look first for one that is not silent."""
-        self.waiting = WaitingTasks()
-        self.unsettled: OrderedDict[str, None] = OrderedDict()
-        """Tasks about which the leader must decide: reported, returned, cancelled (whoever has them)."""
-        self.orphaned: OrderedDict[str, None] = OrderedDict()
-        """Tasks whose worker's incarnation is over, and that nobody has cancelled."""
-        self.available: dict[int, OrderedDict[str, Worker]] = {}
-        """Workers that may get work, by load level: how many full rounds of their slots they hold."""
-        self.available_labels: dict[int, Counter[tuple[str, str]]] = {}
-        """How many of the workers of each level have each label."""
-        self.slots = 0
-        """Slots of the workers in `available`."""
-        self.made_up: dict[str, str] = {}
-        """Workers that are missing because of a synthetic failure, with its label."""
-        self.workers_live = 0
-        self.workers_expected = 0
+    # The indexes
+    timers: Timers = field(default_factory=Timers)
+    """When each worker next owes something."""
+    useless: Timers = field(default_factory=Timers)
+    """From when on each worker that beats owes an explanation (`recovery.overdue`)."""
+    accused: dict[str, None] = field(default_factory=dict)
+    """Workers on which so much has failed at once that they may be to blame (`recovery.fitness`)."""
+    heard_last: str = ""
+    """The worker of the last heartbeat: where to look first for one that is not silent."""
+    waiting: WaitingTasks = field(default_factory=WaitingTasks)
+    unsettled: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Tasks about which the leader must decide: reported, returned, cancelled (whoever has them)."""
+    orphaned: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Tasks whose worker's incarnation is over, and that nobody has cancelled."""
+    available: dict[int, OrderedDict[str, Worker]] = field(default_factory=dict)
+    """Workers that may get work, by load level: how many full rounds of their slots they hold."""
+    available_labels: dict[int, Counter[tuple[str, str]]] = field(default_factory=dict)
+    """How many of the workers of each level have each label."""
+    slots: int = 0
+    """Slots of the workers in `available`."""
+    made_up: dict[str, str] = field(default_factory=dict)
+    """Workers that are missing because of a synthetic failure, with its label."""
+    workers_live: int = 0
+    workers_expected: int = 0
 
     def last_beat(self, worker: Worker) -> Beat | None:
         """The last heartbeat of the worker's present incarnation."""
