@@ -4,7 +4,7 @@ Everything here blocks and belongs into one thread at a time.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,9 +19,12 @@ from projections import mapping, statements
 from projections.errors import ProjectionError, Unreadable, WriteFailed
 from projections.files import connect, is_ours, tells_of_damage
 from projections.tables import (
+    ALL_TABLES,
+    ATTEMPTS,
+    FAILURES,
+    POLICIES,
     SCHEMA_VERSION,
     SYSTEM_RECOVERIES,
-    TABLES,
     TASK_RECOVERIES,
     TASKS,
     WORKER_RECOVERIES,
@@ -37,6 +40,8 @@ POISON = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
 """DuckDB understood the statement and refuses a value in it."""
 
 GAPS_MAX = 100
+
+LAST_POLICY = f"sequence = (SELECT max(sequence) FROM {POLICIES.name})"  # noqa: S608
 
 _GAPS = f"""
     WITH present AS (SELECT sequence FROM events UNION ALL SELECT sequence FROM parked_events),
@@ -105,7 +110,10 @@ class Database:
             "WHERE database_name = current_database() AND schema_name = 'main' ORDER BY table_name, column_index"
         ).fetchall():
             found.setdefault(table, {})[column] = kind
-        return next((table.name for table in TABLES if found.get(table.name) != table.columns), None)
+        for table in ALL_TABLES:
+            if found.get(table.name) != {name: column.sql for name, column in table.columns.items()}:
+                return table.name
+        return None
 
     def _understood_by_now(self) -> int | None:
         """The first parked message that an older program did not understand and this one does."""
@@ -134,6 +142,8 @@ class Database:
             open_worker_recoveries=self._select(WORKER_RECOVERIES, "success IS NULL"),
             open_task_recoveries=self._select(TASK_RECOVERIES, "success IS NULL"),
             open_system_recoveries=self._select(SYSTEM_RECOVERIES, "success IS NULL"),
+            open_failures=self._select(FAILURES, "scope = 'worker' AND resolution IS NULL"),
+            policy=None if not (last := self._select(POLICIES, LAST_POLICY)) else last[0].policy,
         )
         self.position = Position(*self._one("SELECT sequence, event_id FROM position"))
 
@@ -170,10 +180,8 @@ class Database:
         self._fetch(batch)
         mapping.apply(self._rows, batch)
         changes = self._rows.take_changes()
-        self._insert("events", changes.events)
-        self._insert("parked_events", changes.parked)
-        for table, changed in changes.upserts():
-            self._insert(table.name, changed)
+        for table, changed in changes.by_table():
+            self._insert(table, changed)
         moved = self._one(
             "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
             [last.sequence, last.id, self.position.sequence],
@@ -187,18 +195,24 @@ class Database:
         worker_ids, task_ids = self._rows.missing(*mapping.keys(batch))
         for worker in self._by_keys(WORKERS, worker_ids):
             self._rows.workers[worker.worker_id] = worker
+        unfinished = set()
         for task in self._by_keys(TASKS, task_ids):
             self._rows.tasks[task.task_id] = task
+            if task.verdict is None:
+                unfinished.add(task.task_id)
+        for attempt in self._by_keys(ATTEMPTS, unfinished, "task_id"):
+            self._rows.attempts.setdefault(attempt.task_id, []).append(attempt)
 
-    def _by_keys(self, table: Table, keys: set[str]) -> list[Any]:
+    def _by_keys(self, table: Table, keys: set[str], column: str | None = None) -> list[Any]:
+        """Rows that have one of these keys, or one of these values in another column, in the order of their keys."""
         if not keys:
             return []
         parameter = msgspec.json.encode(sorted(keys)).decode()
-        return statements.rows(table, self._connection.execute(statements.by_keys(table), [parameter]).fetchall())
+        statement = statements.by_values(table, column or table.key)
+        return statements.rows(table, self._connection.execute(statement, [parameter]).fetchall())
 
-    def _insert(self, name: str, changed: list[Any]) -> None:
+    def _insert(self, table: Table, changed: Sequence[msgspec.Struct]) -> None:
         if changed:
-            table = next(table for table in TABLES if table.name == name)
             for chunk in statements.chunks(changed):
                 self._connection.execute(statements.insert(table), [chunk])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from projections.errors import Refused, Unreadable
-from projections.tables import POSITION_COLUMNS
+from projections.tables import SIGNATURE
 
 MEMORY_LIMIT = "1GB"
 THREADS = 2
@@ -89,7 +89,7 @@ def is_ours(path: Path, connection: duckdb.DuckDBPyConnection) -> bool:
     ).fetchall()
     if not columns:
         return False
-    if {column for table, column in columns if table == "position"} >= POSITION_COLUMNS.keys():
+    if {column for table, column in columns if table == "position"} >= SIGNATURE:
         return True
     table = min(table for table, _ in columns)
     raise Refused(path, f"is somebody else's database (it has a table {table!r}); give another --db-path")

@@ -1,19 +1,16 @@
 """Recorded events to rows. Pure: what comes out depends on the log alone, however it is cut into batches."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from events import codec, system, task, worker
 from events.base import Event, TaskEvent, WorkerEvent
 from events.envelope import Envelope, Recorded
-from events.kinds import tag_of
-from projections import system_rows, task_rows, worker_rows
-from projections.tables import EventRow, ParkedRow
-from projections.working_set import WorkingSet, microseconds
+from events.kinds import KINDS, tag_of
+from projections import attempt_rows, failure_rows, policy_rows, system_rows, task_rows, worker_rows
+from projections.rows import EventRow, ParkedRow
+from projections.working_set import Handler, Handlers, WorkingSet, microseconds
 
-Handler = Callable[[WorkingSet, Recorded, Any], None]
-
-HANDLERS: dict[type[Event], Handler] = {
+HANDLERS: Handlers = {
     worker.WorkerRegistered: worker_rows.registered,
     worker.WorkerClaimed: worker_rows.seen,
     worker.WorkerDraining: worker_rows.draining,
@@ -50,7 +47,20 @@ HANDLERS: dict[type[Event], Handler] = {
     system.SystemRecoveryCompleted: system_rows.completed,
     system.ProjectionRebuilt: system_rows.projection_rebuilt,
 }
-"""What each kind does to the tables, besides its own row in `events`; a kind that is absent does nothing."""
+"""What each kind does to workers, tasks and the histories. The other tables list their own kinds."""
+
+_LISTS: tuple[Handlers, ...] = (
+    HANDLERS,
+    attempt_rows.HANDLERS,
+    failure_rows.HANDLERS,
+    policy_rows.HANDLERS,
+)
+"""In the order of their turns: what comes later builds on what is before it."""
+
+TURNS: dict[type[Event], tuple[Handler, ...]] = {
+    kind: tuple(handlers[kind] for handlers in _LISTS if kind in handlers) for kind in KINDS.values()
+}
+"""What each kind does to the tables, besides its own row in `events`; for some nothing."""
 
 INTEGER_MAX = 2**31 - 1
 BIGINT_MAX = 2**63 - 1
@@ -82,7 +92,7 @@ def keys(batch: Iterable[Recorded]) -> tuple[set[str], set[str]]:
         event = recorded.event
         if isinstance(event, TaskEvent):
             tasks.add(event.task_id)
-            if isinstance(event, task.TaskRequeued):
+            if isinstance(event, task.TaskRequeued | task.TaskAttemptFinished):
                 workers.add(event.worker_id)
         elif isinstance(event, WorkerEvent):
             workers.add(event.worker_id)
@@ -102,8 +112,7 @@ def apply(rows: WorkingSet, batch: Iterable[Recorded]) -> None:
             rows.changes.parked.append(_parked(parked(recorded, problem)))
             continue
         rows.changes.events.append(_event(recorded, envelope, event))
-        handler = HANDLERS.get(type(event))
-        if handler is not None:
+        for handler in TURNS[type(event)]:
             handler(rows, recorded, event)
 
 

@@ -21,10 +21,10 @@ _OUT = {"TIMESTAMP": "epoch_us({0})"}
 
 @cache
 def insert(table: Table) -> str:
-    """Takes a JSON array of rows. Rows whose key is there already are updated, unless the table only grows."""
-    wire = msgspec.json.encode([{name: _WIRE.get(kind, kind) for name, kind in table.columns.items()}]).decode()
-    values = ", ".join(_IN.get(kind, "x.{0}").format(name) for name, kind in table.columns.items())
-    statement = f"INSERT INTO {table.name} SELECT {values} FROM (SELECT unnest(from_json(?, '{wire}')) AS x)"  # noqa: S608
+    """Takes a JSON array of rows; strictly, for otherwise a value that does not fit would be a NULL in silence. Rows whose key is there already are updated, unless the table only grows."""
+    wire = msgspec.json.encode([{name: _WIRE.get(kind, kind) for name, (kind, _) in table.columns.items()}]).decode()
+    values = ", ".join(_IN.get(kind, "x.{0}").format(name) for name, (kind, _) in table.columns.items())
+    statement = f"INSERT INTO {table.name} SELECT {values} FROM (SELECT unnest(from_json_strict(?, '{wire}')) AS x)"  # noqa: S608
     if table.appended:
         return statement
     # The key is never set: assigning the conflict column can null others.
@@ -34,18 +34,18 @@ def insert(table: Table) -> str:
 
 @cache
 def select(table: Table, condition: str) -> str:
-    columns = ", ".join(_OUT.get(kind, "{0}").format(name) for name, kind in table.columns.items())
+    columns = ", ".join(_OUT.get(kind, "{0}").format(name) for name, (kind, _) in table.columns.items())
     return f"SELECT {columns} FROM {table.name} WHERE {condition}"  # noqa: S608
 
 
-def by_keys(table: Table) -> str:
-    """Takes a JSON array of keys."""
-    return select(table, f"""{table.key} IN (SELECT unnest(from_json(?, '["VARCHAR"]')))""")
+def by_values(table: Table, column: str) -> str:
+    """Takes a JSON array of values of that column."""
+    return select(table, f"""{column} IN (SELECT unnest(from_json(?, '["VARCHAR"]'))) ORDER BY {table.key}""")
 
 
 def rows(table: Table, found: Sequence[tuple[Any, ...]]) -> list[Any]:
     """What `select` found, as the table's row type."""
-    json_columns = [name for name, kind in table.columns.items() if kind == "JSON"]
+    json_columns = [name for name, (kind, _) in table.columns.items() if kind == "JSON"]
     made = []
     for values in found:
         row = dict(zip(table.columns, values, strict=True))

@@ -1,4 +1,5 @@
-"""Events about the system as a whole, and what each does to the table `system_recovery_history`.
+"""Events about the system as a whole, and what each does to the tables `system_recovery_history` and
+`incidents`, which holds the same in columns.
 
 One row is one incident: from `SystemRecoveryStarted` (`recovery_time`, `success` NULL) to `SystemRecoveryCompleted`.
 `system_status` is the status at the latest of the two. A history file that was made anew is a recovery as well: its
@@ -13,7 +14,7 @@ from events.system import (
     SystemRecoveryStarted,
     SystemStatusChanged,
 )
-from projections.tables import Details, SystemRecovery
+from projections.rows import Details, SystemRecovery
 from projections.working_set import WorkingSet, add_label, add_sequence, microseconds
 
 PROJECTION_REBUILT = "projection_rebuilt"
@@ -27,12 +28,12 @@ def status_changed(rows: WorkingSet, at: Recorded, event: SystemStatusChanged) -
 def started(rows: WorkingSet, at: Recorded, event: SystemRecoveryStarted) -> None:
     if event.incident_id in rows.incidents:
         _note(rows.incidents[event.incident_id], at)
-        rows.put_system_recovery(rows.incidents[event.incident_id])
+        rows.put_system_recovery(rows.incidents[event.incident_id], at)
         return
     row = _new(rows, at, event.incident_id, event.incident_kind)
     row.system_status = event.status
     row.affected_workers, row.affected_tasks = event.affected_workers, event.affected_tasks
-    rows.put_system_recovery(row)
+    rows.put_system_recovery(row, at)
 
 
 def completed(rows: WorkingSet, at: Recorded, event: SystemRecoveryCompleted) -> None:
@@ -49,7 +50,7 @@ def completed(rows: WorkingSet, at: Recorded, event: SystemRecoveryCompleted) ->
     row.details["duration_s"] = event.duration_s
     if event.message:
         row.details["message"] = event.message
-    rows.put_system_recovery(row)
+    rows.put_system_recovery(row, at)
 
 
 def projection_rebuilt(rows: WorkingSet, at: Recorded, event: ProjectionRebuilt) -> None:
@@ -61,7 +62,7 @@ def projection_rebuilt(rows: WorkingSet, at: Recorded, event: ProjectionRebuilt)
         "through": event.through,
         "duration_s": max(0.0, (utc(at.time) - event.started_at).total_seconds()),
     }
-    rows.put_system_recovery(row)
+    rows.put_system_recovery(row, at)
 
 
 def _new(rows: WorkingSet, at: Recorded, incident_id: str, kind: str) -> SystemRecovery:

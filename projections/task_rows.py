@@ -29,9 +29,9 @@ from events.task import (
     TaskSubmitted,
 )
 from events.work import AnyWork, CommandWork
-from projections.tables import Details, TaskRecovery, TaskRow
-from projections.worker_rows import elapsed_s, failure_details
-from projections.working_set import WorkingSet, add_label, add_sequence, microseconds
+from projections.rows import Details, TaskRecovery, TaskRow
+from projections.worker_rows import failure_details
+from projections.working_set import WorkingSet, add_label, add_sequence, elapsed_s, microseconds
 
 OUTCOMES_OF_ITS_OWN = ("passed", "failed", "error", "skipped", "xfailed", "xpassed", "timed_out")
 VERDICTS_WITHOUT_RESULT = ("crashed", "cancelled", "quarantined")

@@ -1,27 +1,32 @@
 """Views over the tables: the stories that are asked for most. Synthetic events stay out of the metrics."""
 
-VIEWS: dict[str, str] = {
-    "failures": """
-        SELECT sequence, recorded_at, entity AS worker_id, payload->>'$.reason' AS reason,
-            (payload->>'$.incarnation')::BIGINT AS incarnation, (payload->>'$.evidence.silence_s')::DOUBLE AS silence_s,
-            payload->>'$.message' AS message, synthetic
-        FROM events WHERE kind = 'worker.failed'
-    """,
-    "task_attempts": """
-        SELECT sequence, recorded_at, entity AS task_id, (payload->>'$.attempt')::BIGINT AS attempt,
-            payload->>'$.worker_id' AS worker_id, (payload->>'$.incarnation')::BIGINT AS incarnation,
-            payload->>'$.outcome' AS outcome, coalesce((payload->>'$.duration_s')::DOUBLE, 0) AS duration_s,
-            (payload->>'$.exit_code')::VARCHAR AS exit_code, (payload->>'$.signal')::VARCHAR AS signal,
-            payload->>'$.message' AS message, synthetic
-        FROM events WHERE kind = 'task.attempt_finished'
-    """,
-    "incidents": """
-        SELECT id, recovery_time AS began_at, details->>'$.kind' AS kind, details->>'$.incident_id' AS incident_id,
-            system_status, success, (details->>'$.duration_s')::DOUBLE AS duration_s, affected_workers, affected_tasks,
-            details->>'$.message' AS message, details->>'$.synthetic' AS synthetic
-        FROM system_recovery_history
-    """,
-    "runs": """
+from typing import NamedTuple
+
+
+class View(NamedTuple):
+    text: str
+    columns: dict[str, str]
+    """What each means, in their order."""
+    sql: str
+
+
+VIEWS: dict[str, View] = {
+    "runs": View(
+        "One row for each run that was submitted.",
+        {
+            "run_id": "Its id.",
+            "title": "What whoever submitted it called it.",
+            "submitted_at": "When it was submitted.",
+            "tasks_announced": "How many tasks were to follow.",
+            "tasks_submitted": "How many did.",
+            "tasks_completed": "How many have their verdict.",
+            "passed": "Verdict passed.",
+            "failed": "Verdict failed.",
+            "lost": "Any verdict but passed, failed and skipped.",
+            "last_completed_at": "When the last verdict was recorded.",
+            "synthetic": "The label of a made-up run.",
+        },
+        """
         SELECT submitted.payload->>'$.run_id' AS run_id, submitted.payload->>'$.title' AS title,
             submitted.recorded_at AS submitted_at, (submitted.payload->>'$.tasks')::BIGINT AS tasks_announced,
             count(tasks.task_id) AS tasks_submitted, count(tasks.verdict) AS tasks_completed,
@@ -32,7 +37,20 @@ VIEWS: dict[str, str] = {
         WHERE submitted.kind = 'system.run_submitted'
         GROUP BY ALL
     """,
-    "worker_recovery_metrics": """
+    ),
+    "worker_recovery_metrics": View(
+        "Attempts to bring workers back by strategy, without drills.",
+        {
+            "recovery_type": "The strategy.",
+            "attempts": "All of them.",
+            "succeeded": "That brought the worker back.",
+            "failed": "That did not, superseded ones included.",
+            "open": "Under way.",
+            "success_rate": "`succeeded` of those that have ended; NULL: none has.",
+            "duration_s_mean": "From the failure to the success, on average.",
+            "duration_s_max": "The longest.",
+        },
+        """
         SELECT recovery_type, count(*) AS attempts, count(*) FILTER (success) AS succeeded,
             count(*) FILTER (NOT success) AS failed, count(*) FILTER (success IS NULL) AS open,
             avg(success::INTEGER) AS success_rate,
@@ -40,11 +58,24 @@ VIEWS: dict[str, str] = {
             max((details->>'$.duration_s')::DOUBLE) FILTER (success) AS duration_s_max
         FROM worker_recovery_history WHERE (details->>'$.synthetic') IS NULL GROUP BY recovery_type
     """,
-    "task_recovery_metrics": """
+    ),
+    "task_recovery_metrics": View(
+        "Tasks that were queued again by reason, without drills.",
+        {
+            "recovery_type": "The reason.",
+            "requeued": "All of them.",
+            "succeeded": "That then had a result of the test's own.",
+            "failed": "That had none.",
+            "open": "Whose next ending is still to come.",
+            "success_rate": "`succeeded` of those that have ended; NULL: none has.",
+            "duration_s_mean": "From the requeue to that result, on average.",
+        },
+        """
         SELECT recovery_type, count(*) AS requeued, count(*) FILTER (success) AS succeeded,
             count(*) FILTER (NOT success) AS failed, count(*) FILTER (success IS NULL) AS open,
             avg(success::INTEGER) AS success_rate,
             avg((details->>'$.duration_s')::DOUBLE) FILTER (success) AS duration_s_mean
         FROM task_recovery_history WHERE (details->>'$.synthetic') IS NULL GROUP BY recovery_type
     """,
+    ),
 }

@@ -32,8 +32,8 @@ from events.worker import (
     WorkerSuspicionRefuted,
     WorkerVanished,
 )
-from projections.tables import Details, WorkerRecovery, WorkerRow
-from projections.working_set import WorkingSet, add_label, add_sequence, microseconds
+from projections.rows import Details, WorkerRecovery, WorkerRow
+from projections.working_set import WorkingSet, add_label, add_sequence, elapsed_s, microseconds
 
 ESCALATE = "escalate"
 
@@ -266,8 +266,3 @@ def _belongs_to_attempt(rows: WorkingSet, at: Recorded, worker_id: str) -> None:
     if attempt is not None:
         add_sequence(attempt.details, at.sequence)
         rows.put_worker_recovery(attempt)
-
-
-def elapsed_s(since: int, at: Recorded) -> float:
-    """From a row's `recovery_time` to this event; never negative, whatever the broker's clock did."""
-    return max(0, microseconds(at.time) - since) / 1_000_000

@@ -4,24 +4,40 @@ Open history rows are all here; of workers and tasks as many as there is room fo
 needs besides. So nothing has to be remembered that does not stand in the tables.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
+from events.base import Event
+from events.envelope import Recorded
+from projections.rows import (
+    AttemptRow,
+    Details,
+    EventRow,
+    FailureRow,
+    IncidentRow,
+    ParkedRow,
+    PolicyRow,
+    SystemRecovery,
+    TaskRecovery,
+    TaskRow,
+    WorkerRecovery,
+    WorkerRow,
+)
 from projections.tables import (
+    ATTEMPTS,
+    EVENTS,
+    FAILURES,
+    INCIDENTS,
+    PARKED_EVENTS,
+    POLICIES,
     SYSTEM_RECOVERIES,
     TASK_RECOVERIES,
     TASKS,
     WORKER_RECOVERIES,
     WORKERS,
-    EventRow,
-    ParkedRow,
-    SystemRecovery,
     Table,
-    TaskRecovery,
-    TaskRow,
-    WorkerRecovery,
-    WorkerRow,
 )
 
 ROWS_KEPT_MAX = 50_000
@@ -36,17 +52,27 @@ class Changes:
         self.parked: list[ParkedRow] = []
         self.workers: dict[str, WorkerRow] = {}
         self.tasks: dict[str, TaskRow] = {}
+        self.attempts: dict[int, AttemptRow] = {}
+        self.failures: dict[int, FailureRow] = {}
+        self.policies: list[PolicyRow] = []
         self.worker_recoveries: dict[int, WorkerRecovery] = {}
         self.task_recoveries: dict[int, TaskRecovery] = {}
         self.system_recoveries: dict[int, SystemRecovery] = {}
+        self.incidents: dict[int, IncidentRow] = {}
 
-    def upserts(self) -> list[tuple[Table, list[msgspec.Struct]]]:
+    def by_table(self) -> list[tuple[Table, Sequence[msgspec.Struct]]]:
         return [
+            (EVENTS, self.events),
+            (PARKED_EVENTS, self.parked),
+            (POLICIES, self.policies),
             (WORKERS, list(self.workers.values())),
             (TASKS, list(self.tasks.values())),
             (WORKER_RECOVERIES, list(self.worker_recoveries.values())),
             (TASK_RECOVERIES, list(self.task_recoveries.values())),
             (SYSTEM_RECOVERIES, list(self.system_recoveries.values())),
+            (ATTEMPTS, list(self.attempts.values())),
+            (FAILURES, list(self.failures.values())),
+            (INCIDENTS, list(self.incidents.values())),
         ]
 
 
@@ -61,6 +87,8 @@ class WorkingSet:
         open_worker_recoveries: Iterable[WorkerRecovery] = (),
         open_task_recoveries: Iterable[TaskRecovery] = (),
         open_system_recoveries: Iterable[SystemRecovery] = (),
+        open_failures: Iterable[FailureRow] = (),
+        policy: Details | None = None,
     ) -> None:
         self._last_worker_id, self._last_task_id, self._last_system_id = last_ids
         self.system_status = system_status
@@ -68,6 +96,11 @@ class WorkingSet:
         self.tasks: dict[str, TaskRow] = {}
         self.worker_recoveries = {row.worker_id: row for row in open_worker_recoveries}
         self.task_recoveries = {row.task_id: row for row in open_task_recoveries}
+        self.attempts: dict[str, list[AttemptRow]] = {}
+        """Of the tasks in `tasks` that have no verdict, all."""
+        self.failures = {row.worker_id: row for row in open_failures}
+        self.policy = policy
+        """The settings of the policy in force."""
         self.incidents = {str(row.details["incident_id"]): row for row in open_system_recoveries}
         self.changes = Changes()
 
@@ -82,6 +115,7 @@ class WorkingSet:
                 del self.tasks[task_id]
         if len(self.tasks) > ROWS_KEPT_MAX:
             self.tasks.clear()
+            self.attempts.clear()
         if len(self.workers) > ROWS_KEPT_MAX:
             self.workers.clear()
         return changes
@@ -136,14 +170,44 @@ class WorkingSet:
         elif self.task_recoveries.get(row.task_id) is row:
             del self.task_recoveries[row.task_id]
 
-    def put_system_recovery(self, row: SystemRecovery) -> None:
+    def put_system_recovery(self, row: SystemRecovery, at: Recorded) -> None:
+        """`at` is the event that has changed it; `incidents` shows the same row in columns."""
         self.changes.system_recoveries[row.id] = row
-        incident_id = str(row.details["incident_id"])
+        details = row.details
+        incident_id = str(details["incident_id"])
         if row.success is None:
             self.incidents[incident_id] = row
         elif self.incidents.get(incident_id) is row:
             del self.incidents[incident_id]
+        self.changes.incidents[row.id] = IncidentRow(
+            id=row.id,
+            incident_id=incident_id,
+            kind=details["kind"],
+            began_at=row.recovery_time,
+            ended_at=None if row.success is None else microseconds(at.time),
+            duration_s=details.get("duration_s"),
+            system_status=row.system_status,
+            success=row.success,
+            affected_workers=row.affected_workers,
+            affected_tasks=row.affected_tasks,
+            message=details.get("message"),
+            report=details,
+            synthetic=details.get("synthetic"),
+        )
 
+    def put_failure(self, row: FailureRow) -> None:
+        self.changes.failures[row.id] = row
+        if row.scope != "worker":
+            return
+        if row.resolution is None:
+            self.failures[row.worker_id] = row
+        elif self.failures.get(row.worker_id) is row:
+            del self.failures[row.worker_id]
+
+
+Handler = Callable[[WorkingSet, Recorded, Any], None]
+Handlers = dict[type[Event], Handler]
+"""What each kind does to the tables of one module."""
 
 SEQUENCES_MAX = 100
 """Sequences listed in one row's details; an attempt has a handful."""
@@ -151,6 +215,11 @@ SEQUENCES_MAX = 100
 
 def microseconds(moment: float) -> int:
     return round(moment * 1_000_000)
+
+
+def elapsed_s(since: int, at: Recorded) -> float:
+    """From a time of a row to this event; never negative, whatever the broker's clock did."""
+    return max(0, microseconds(at.time) - since) / 1_000_000
 
 
 def add_sequence(details: dict[str, object], sequence: int) -> None:

@@ -17,7 +17,7 @@ from events.worker import WorkerReadmitted, WorkerRegistered
 from projections import mapping
 from projections.database import Database
 from projections.errors import Refused, Unreadable, WriteFailed
-from projections.tables import TABLES
+from projections.tables import ALL_TABLES, SCHEMA_VERSION
 from projections.views import VIEWS
 from tests.projections.farm import Farm
 from tests.projections.histories import dump, garbage, record, recorded_from, select
@@ -109,7 +109,7 @@ def test_another_schema_version_is_outdated(tmp_path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE position SET schema_version = 99")
     database = Database.open(path)
-    assert database.outdated == "its schema has version 99, this program's has 1"
+    assert database.outdated == f"its schema has version 99, this program's has {SCHEMA_VERSION}"
     database.close()
 
 
@@ -140,7 +140,7 @@ def test_a_value_that_the_database_refuses_is_parked_alone(tmp_path: Path, monke
     def spoilt(recorded: Any, envelope: Any, event: Any) -> Any:
         row = made(recorded, envelope, event)
         if recorded.sequence == 123:
-            row.sequence = 1  # which is there already
+            row.recorded_at = 2**70  # which no TIMESTAMP can be
         return row
 
     monkeypatch.setattr(mapping, "_event", spoilt)
@@ -148,7 +148,7 @@ def test_a_value_that_the_database_refuses_is_parked_alone(tmp_path: Path, monke
     found = dump(path)
     assert [(row[0], row[3].startswith(mapping.REFUSED)) for row in found["parked_events"]] == [(123, True)]
     assert len(found["events"]) == 399
-    assert found["position"] == [(1, 400, LOG[-1].id)]
+    assert found["position"] == [(SCHEMA_VERSION, 400, LOG[-1].id, 0, 0.0)]
     database = Database.open(path)
     assert database.outdated is None
     database.close()
@@ -209,9 +209,9 @@ def test_a_snapshot_is_the_same_and_is_replaced_in_one_step(tmp_path: Path) -> N
 
 def test_every_table_is_as_defined(tmp_path: Path) -> None:
     path = filled(tmp_path / "history.duckdb")
-    for table in TABLES:
+    for table in ALL_TABLES:
         found = select(path, f"SELECT column_name, column_type FROM (DESCRIBE {table.name})")
-        assert dict(found) == table.columns
+        assert dict(found) == {name: column.sql for name, column in table.columns.items()}
         assert list(table.columns) == list(table.row.__struct_fields__)
 
 

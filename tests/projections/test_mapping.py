@@ -9,7 +9,7 @@ from events.system import ProjectionRebuilt, SystemRecoveryCompleted, SystemReco
 from events.task import TaskStarted, TaskSubmitted
 from events.work import CommandWork
 from projections import mapping
-from projections.tables import SystemRecovery
+from projections.rows import SystemRecovery
 from projections.working_set import WorkingSet
 from tests.projections.histories import EPOCH, at, changes, garbage, record
 

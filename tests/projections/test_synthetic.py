@@ -4,7 +4,7 @@ import pytest
 
 from events.worker import WorkerExited
 from projections import mapping
-from projections.tables import SystemRecovery, TaskRecovery, WorkerRecovery
+from projections.rows import SystemRecovery, TaskRecovery, WorkerRecovery
 from projections.working_set import Changes, WorkingSet
 from tests.recovery.story import Story, submitted
 

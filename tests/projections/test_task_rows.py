@@ -16,7 +16,7 @@ from events.task import (
 )
 from events.work import CommandWork, PytestWork, Suite
 from events.worker import WorkerFailed, WorkerRegistered
-from projections.tables import TaskRecovery, TaskRow
+from projections.rows import TaskRecovery, TaskRow
 from tests.projections.histories import at, changes
 
 WORK = CommandWork(argv=("make", "check"), cwd="/srv")

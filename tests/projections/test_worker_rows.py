@@ -23,7 +23,7 @@ from events.worker import (
     WorkerSuspicionRefuted,
 )
 from projections import mapping
-from projections.tables import WorkerRecovery, WorkerRow
+from projections.rows import WorkerRecovery, WorkerRow
 from projections.working_set import WorkingSet
 from tests.projections.histories import EPOCH, at, changes, record
 

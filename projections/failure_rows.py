@@ -1,0 +1,117 @@
+"""Events about failures, and what each does to the table `failures`.
+
+A worker's failure is open until it is resolved: *recovered* by an attempt, *returned* when the worker registered again
+while no attempt was under way or made the attempt superfluous, *failed_again* when the next incarnation failed before
+either, *permanent* when automation gave it up. A task's failure is one attempt that failed by itself; what became of
+the task stands in `tasks`.
+"""
+
+from events.envelope import Recorded
+from events.worker import (
+    WorkerFailed,
+    WorkerPermanentlyFailed,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
+    WorkerRegistered,
+)
+from projections.rows import AttemptRow, FailureRow
+from projections.worker_rows import CATEGORIES
+from projections.working_set import Handlers, WorkingSet, elapsed_s, microseconds
+
+TASK_CATEGORIES = {"failed": "task_error", "error": "task_error", "crashed": "task_crash", "timed_out": "task_timeout"}
+"""The failure category of each outcome of an attempt that counts as a failure."""
+
+
+def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
+    worker = rows.workers[event.worker_id]
+    if worker.failed_sequence != at.sequence:
+        return  # it speaks of an incarnation that is over
+    _resolve(rows, at, event.worker_id, "failed_again")
+    evidence = event.evidence
+    row = FailureRow(
+        id=at.sequence,
+        failed_at=microseconds(at.time),
+        scope="worker",
+        worker_id=event.worker_id,
+        host=worker.host,
+        incarnation=worker.incarnation,
+        reason=event.reason,
+        category=CATEGORIES.get(event.reason, "unknown"),
+        message=event.message or None,
+        synthetic=at.synthetic,
+    )
+    if evidence is not None:
+        row.evidence_sequence = evidence.event_sequence or None
+        if evidence.last_seen is not None:
+            row.last_seen_at = microseconds(evidence.last_seen.timestamp())
+            row.detection_s = elapsed_s(row.last_seen_at, at)
+    rows.put_failure(row)
+
+
+def attempt_failed(rows: WorkingSet, at: Recorded, attempt: AttemptRow) -> None:
+    worker = rows.workers.get(attempt.worker_id)
+    assert attempt.outcome is not None
+    row = FailureRow(
+        id=at.sequence,
+        failed_at=microseconds(at.time),
+        scope="task",
+        worker_id=attempt.worker_id,
+        host=None if worker is None else worker.host,
+        incarnation=attempt.incarnation,
+        task_id=attempt.task_id,
+        run_id=attempt.run_id,
+        attempt=attempt.attempt,
+        reason=attempt.outcome,
+        category=TASK_CATEGORIES[attempt.outcome],
+        message=attempt.message,
+        synthetic=at.synthetic or attempt.synthetic,
+    )
+    rows.put_failure(row)
+
+
+def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
+    if event.worker_id not in rows.worker_recoveries:
+        _resolve(rows, at, event.worker_id, "returned")
+
+
+def superseded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySuperseded) -> None:
+    failure = rows.failures.get(event.worker_id)
+    if failure is not None and rows.workers[event.worker_id].incarnation != failure.incarnation:
+        _resolve(rows, at, event.worker_id, "returned")
+
+
+def started(rows: WorkingSet, at: Recorded, event: WorkerRecoveryStarted) -> None:
+    del at
+    failure = rows.failures.get(event.worker_id)
+    if failure is not None:
+        failure.recovery_attempts += 1
+        rows.put_failure(failure)
+
+
+def succeeded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySucceeded) -> None:
+    _resolve(rows, at, event.worker_id, "recovered")
+
+
+def permanently_failed(rows: WorkingSet, at: Recorded, event: WorkerPermanentlyFailed) -> None:
+    _resolve(rows, at, event.worker_id, "permanent")
+
+
+def _resolve(rows: WorkingSet, at: Recorded, worker_id: str, resolution: str) -> None:
+    failure = rows.failures.get(worker_id)
+    if failure is None:
+        return
+    failure.resolution, failure.resolved_at = resolution, microseconds(at.time)
+    if resolution in ("recovered", "returned"):
+        failure.recovery_s = elapsed_s(failure.failed_at, at)
+    rows.put_failure(failure)
+
+
+HANDLERS: Handlers = {
+    WorkerRegistered: registered,
+    WorkerFailed: failed,
+    WorkerRecoveryStarted: started,
+    WorkerRecoverySucceeded: succeeded,
+    WorkerRecoverySuperseded: superseded,
+    WorkerPermanentlyFailed: permanently_failed,
+}
