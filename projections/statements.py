@@ -21,7 +21,10 @@ _OUT = {"TIMESTAMP": "epoch_us({0})"}
 
 @cache
 def insert(table: Table) -> str:
-    """Takes a JSON array of rows; strictly, for otherwise a value that does not fit would be a NULL in silence. Rows whose key is there already are updated, unless the table only grows."""
+    """Takes a JSON array of rows. Rows whose key is there already are updated, unless the table only grows.
+
+    It is strict: otherwise a value that does not fit would be a NULL in silence.
+    """
     wire = msgspec.json.encode([{name: _WIRE.get(kind, kind) for name, (kind, _) in table.columns.items()}]).decode()
     values = ", ".join(_IN.get(kind, "x.{0}").format(name) for name, (kind, _) in table.columns.items())
     statement = f"INSERT INTO {table.name} SELECT {values} FROM (SELECT unnest(from_json_strict(?, '{wire}')) AS x)"  # noqa: S608
