@@ -101,6 +101,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Recovery of tasks
     infrastructure_retries: Count = 3
     verdict_retries: Count = 0
+    priority_ageing: Seconds = 300.0
+    """Of waiting weigh as much as one step of priority, so that nothing waits for ever."""
+    requeue_rate: Annotated[float, Meta(gt=0, le=100_000)] = 50.0
+    """Tasks of failed workers a second, once `requeue_burst` of them have been put back."""
+    requeue_burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    """At once. More than one worker holds, so that the death of one is not slowed."""
 
     # Handing out work ahead of its time: as many tasks a slot as fill `ahead`, never more than `tasks_ahead_max`
     ahead: Seconds = 0.25

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from recovery.decide_system import owed_to_system
-from recovery.decide_tasks import owed_assignments, owed_to_orphans, owed_to_settle
+from recovery.decide_tasks import owed_assignments, owed_to_orphans, owed_to_settle, requeues_due
 from recovery.decide_useless import owed_to_useless
 from recovery.decide_watch import awaits_witness, heard_ahead, owed_to_watch
 from recovery.decide_workers import owed_to_workers
@@ -46,7 +46,7 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
     return chain(
         owed_to_workers(state, now),
         owed_to_useless(state, now),
-        owed_to_orphans(state) if state.policy.auto_recovery else (),
+        owed_to_orphans(state, now) if state.policy.auto_recovery else (),
         owed_to_system(state, now),
         owed_to_watch(state, now),
         owed_to_settle(state),
@@ -56,4 +56,4 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
 
 def next_due(state: State) -> float:
     """The cluster time at which `decide` may owe more than it does now, if no event comes; infinite for never."""
-    return min(state.timers.next(), state.useless.next())
+    return min(state.timers.next(), state.useless.next(), requeues_due(state))

@@ -13,11 +13,13 @@ from events.task import (
     Verdict,
 )
 from recovery.decisions import Decision, infrastructure_retries, verdict_retries
-from recovery.entities import Result, Task
+from recovery.entities import Late, Result, Task
 from recovery.indexes import orphaned
+from recovery.pacing import charged, open_at
 from recovery.placement import Placement
 from recovery.queue import Requirement
 from recovery.state import State
+from recovery.timers import NEVER
 
 VERDICT: dict[Outcome, Verdict] = {
     "passed": "passed",
@@ -44,6 +46,8 @@ def owed_to_settle(state: State) -> Iterator[Decision]:
 
 
 def settlement(state: State, task: Task) -> Decision:
+    if task.late is not None:
+        return _after_late_success(state, task, task.late)
     if task.status == "returned":
         if task.cancel_requested:
             return _completed(task, "cancelled", "cancelled before it ran", "cancelled and handed back")
@@ -60,15 +64,38 @@ def settlement(state: State, task: Task) -> Decision:
         return _completed(task, "cancelled", "cancelled before it ran", "cancelled while it waited")
     if orphaned(state, task):
         return _completed(task, "cancelled", "cancelled; its worker had failed", "cancelled orphan")
+    return revoked(task, "cancelled", "cancelled while a worker has it")
+
+
+def _after_late_success(state: State, task: Task, late: Late) -> Decision:
+    """Whoever was given the replacement hands it back first, or stops it. Nothing that he says of it counts."""
+    if task.status in ("assigned", "running") and not orphaned(state, task):
+        return revoked(task, "its former attempt has passed", "late success: its replacement is called off")
+    result = late.result
+    event = TaskCompleted(
+        task_id=task.task_id,
+        run_id=task.run_id,
+        verdict=VERDICT[result.outcome],
+        attempt=late.attempt,
+        worker_id=late.worker_id,
+        outcome=result.outcome,
+        duration_s=result.duration_s,
+        message="its result came late, and before its replacement had started",
+        result_sequence=result.sequence,
+    )
+    return Decision(event, "late success of a replaced attempt", task.event_id, task.run_id, task.synthetic)
+
+
+def revoked(task: Task, reason: str, rule: str) -> Decision:
     assert task.worker_id is not None
     event = TaskRevoked(
         task_id=task.task_id,
         worker_id=task.worker_id,
         incarnation=task.incarnation,
         attempt=task.attempt,
-        reason="cancelled",
+        reason=reason,
     )
-    return Decision(event, "cancelled while a worker has it", task.event_id, task.run_id, task.synthetic)
+    return Decision(event, rule, task.event_id, task.run_id, task.synthetic)
 
 
 def _after_result(state: State, task: Task, result: Result) -> Decision:
@@ -102,14 +129,27 @@ def _after_hang(state: State, task: Task) -> Decision:
     return _completed(task, "timed_out", "it ran beyond its limit and was stopped", "hung task was stopped")
 
 
-def owed_to_orphans(state: State) -> Iterator[Decision]:
-    """For every task whose worker's incarnation is over. They are requeued at once, whatever becomes of the worker."""
+def owed_to_orphans(state: State, now: float) -> Iterator[Decision]:
+    """For every task whose worker's incarnation is over, by priority: requeued at once, whatever becomes of the worker,
+    as fast as the rate allows. Who has to wait for that lets nobody pass."""
+    until = state.requeues_until
     for task_id in state.orphaned:
         task = state.tasks[task_id]
         if task.status == "assigned":
-            yield _requeued(task, "worker_failed", "none", "worker failed before it started")
+            decision = _requeued(task, "worker_failed", "none", "worker failed before it started")
         else:
-            yield _charge_infrastructure(state, task, "worker_failed", "its worker failed under it")
+            decision = _charge_infrastructure(state, task, "worker_failed", "its worker failed under it")
+        if isinstance(decision.event, TaskRequeued):
+            if now < open_at(state.policy, until):
+                return
+            until = charged(state.policy, until, now)
+        yield decision
+
+
+def requeues_due(state: State) -> float:
+    """When the next task of a failed worker may be put back; `NEVER` if none waits for that."""
+    waiting = state.orphaned and state.policy.auto_recovery
+    return open_at(state.policy, state.requeues_until) if waiting else NEVER
 
 
 def _charge_infrastructure(state: State, task: Task, reason: RequeueReason, what: str) -> Decision:
@@ -150,10 +190,10 @@ def owed_assignments(state: State, now: float) -> Iterator[Decision]:
         return
     placement = Placement(state, now)
     blocked: set[Requirement] = set()
-    for task in state.waiting.in_order(blocked):
+    for task in state.waiting.in_order(blocked, ageing=state.policy.priority_ageing):
         if placement.exhausted:
             return
-        if task.cancel_requested:
+        if task.unwanted:
             continue
         worker = placement.take(task)
         if worker is None:

@@ -10,10 +10,11 @@ that beats may run them, and nothing proves that it does not. It gets nothing mo
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from events.task import TaskHung, TaskRevoked
+from events.task import TaskHung
 from events.worker import StallCause, WorkerStalled, WorkerStallRefuted
+from recovery.decide_tasks import revoked
 from recovery.decisions import Decision
-from recovery.entities import Task, Worker
+from recovery.entities import Worker
 from recovery.fitness import accused, elsewhere, failed_elsewhere, passed_elsewhere
 from recovery.indexes import owes_at
 from recovery.overdue import acquittal, limit_s, run_hung_at, unheeded_at, unstarted_at, unstarted_tasks
@@ -55,10 +56,10 @@ def _about_runs(state: State, worker: Worker, now: float) -> Iterator[Decision]:
     """Of tasks that do not end: each is said to hang first, and told to stop in the next cycle."""
     for task_id, run in worker.running.items():
         task = state.tasks[task_id]
-        if task.cancel_requested or run_hung_at(state, worker, task_id, run) > now:
+        if task.unwanted or run_hung_at(state, worker, task_id, run) > now:
             continue
         if task.hung:
-            yield _revoked(task, "it runs beyond its limit", "hung task is stopped")
+            yield revoked(task, "it runs beyond its limit", "hung task is stopped")
             continue
         event = TaskHung(
             task_id=task_id,
@@ -104,8 +105,8 @@ def _taken_back(state: State, worker: Worker, now: float) -> Iterator[Decision]:
         return
     for task_id in unstarted_tasks(worker):
         task = state.tasks[task_id]
-        if not task.cancel_requested:
-            yield _revoked(task, reason, rule)._replace(overdue=overdue)
+        if not task.unwanted:
+            yield revoked(task, reason, rule)._replace(overdue=overdue)
 
 
 def _unheeded(state: State, worker: Worker, now: float) -> Decision:
@@ -166,18 +167,6 @@ def _stalled(
 def _refuted(worker: Worker, reason: str) -> Decision:
     event = WorkerStallRefuted(worker_id=worker.worker_id, incarnation=worker.incarnation, reason=reason)
     return Decision(event, "stalled worker is of use", worker.event_id)
-
-
-def _revoked(task: Task, reason: str, rule: str) -> Decision:
-    assert task.worker_id is not None
-    event = TaskRevoked(
-        task_id=task.task_id,
-        worker_id=task.worker_id,
-        incarnation=task.incarnation,
-        attempt=task.attempt,
-        reason=reason,
-    )
-    return Decision(event, rule, task.event_id, task.run_id, task.synthetic)
 
 
 def _beat(state: State, worker: Worker) -> int:

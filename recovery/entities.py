@@ -198,6 +198,22 @@ class Result(NamedTuple):
     """It says more about the worker than about the task."""
 
 
+class Replaced(NamedTuple):
+    """An attempt that was taken from its worker before that had said how it ended."""
+
+    attempt: int
+    worker_id: str
+    incarnation: int
+
+
+class Late(NamedTuple):
+    """A replaced attempt has passed after all, while its replacement had not started."""
+
+    attempt: int
+    worker_id: str
+    result: Result
+
+
 @dataclass(slots=True)
 class Task:
     task_id: str
@@ -209,6 +225,7 @@ class Task:
     infrastructure_retries: int | None
     verdict_retries: int | None
     requires: tuple[tuple[str, str], ...]
+    submitted_at: float
     queued_sequence: int
     event_id: str
     """The last event that changed its status."""
@@ -231,7 +248,17 @@ class Task:
     """The present attempt was found to run beyond its limit."""
     forgotten: bool = False
     """The present attempt was handed back by a worker that knew nothing of it."""
+    replaced: Replaced | None = None
+    """The attempt before the present one, or the last one while it waits, if its worker has not spoken: a success may
+    still come."""
+    late: Late | None = None
+    """It has come: that is the verdict, as soon as nobody holds the present attempt any more."""
     verdict: Verdict | None = None
+
+    @property
+    def unwanted(self) -> bool:
+        """Nobody needs the present attempt any more."""
+        return self.cancel_requested or self.late is not None
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from events.system import (
 from recovery.entities import Incident, Loss, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
+from recovery.pacing import dated
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
 
@@ -49,6 +50,7 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.policy_hash = event.policy_hash
     state.policy_recorded = True
     state.policy_actor = event.actor
+    state.requeues_until = dated(state.policy, state.requeues_until, recorded.time)
     _change_rules(state, recorded.sequence, state.rules.stretch)
     return True
 
@@ -84,6 +86,7 @@ def detector_degraded(state: State, recorded: Recorded, event: DetectorDegraded)
     state.beats_known = max(state.beats_known, event.heartbeats_sequence)
     if event.reason == "heartbeats_lost":
         _forget_beats(state, recorded, event.heartbeats_sequence)
+    state.requeues_until = dated(state.policy, state.requeues_until, recorded.time)
     for worker in state.workers.values():
         _date(worker, recorded.time, state.policy)
     _index_all_workers(state)

@@ -15,12 +15,13 @@ from events.task import (
     TaskStarted,
     TaskSubmitted,
 )
-from recovery.entities import Result, Run, Task, Worker
-from recovery.fitness import note_end
+from recovery.entities import Late, Replaced, Result, Run, Task, Worker
+from recovery.fitness import PASSED, note_end
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_useless, load_level, orphaned
 from recovery.lifecycle import TASK, TaskStatus
 from recovery.overdue import hung_from, limit_s
+from recovery.pacing import charged
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
 
@@ -40,6 +41,7 @@ def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
         infrastructure_retries=event.infrastructure_retries,
         verdict_retries=event.verdict_retries,
         requires=tuple(sorted(event.requires.items())),
+        submitted_at=recorded.time,
         queued_sequence=recorded.sequence,
         event_id=recorded.id,
         synthetic=recorded.synthetic,
@@ -113,7 +115,7 @@ def _current(
     task = state.tasks.get(event.task_id)
     if task is None or event.attempt != task.attempt or event.worker_id != task.worker_id:
         return None
-    if event.incarnation != task.incarnation or orphaned(state, task):
+    if event.incarnation != task.incarnation or task.status == "queued" or orphaned(state, task):
         return None
     status = TASK.get((task.status, kind))
     return None if status is None else (task, status)
@@ -126,6 +128,7 @@ def started(state: State, recorded: Recorded, event: TaskStarted) -> bool:
     task, status = found
     _change(state, task, status, recorded)
     task.began = True
+    task.replaced = None
     worker = _holder(state, task)
     worker.running[task.task_id] = Run(recorded.time, recorded.sequence)
     worker.hung_from = min(hung_from(state, worker, recorded.time), recorded.time + limit_s(state, task))
@@ -145,7 +148,7 @@ def _holder(state: State, task: Task) -> Worker:
 def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinished) -> bool:
     found = _current(state, event, TaskAttemptFinished)
     if found is None:
-        return False
+        return _late_success(state, recorded, event)
     task, status = found
     unfit = note_end(state, _holder(state, task), task, event)
     task.result = Result(event.outcome, recorded.sequence, event.duration_s, task.status == "running", unfit)
@@ -159,13 +162,34 @@ def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinishe
     return True
 
 
+def _late_success(state: State, recorded: Recorded, event: TaskAttemptFinished) -> bool:
+    """Of an attempt that its worker has lost: taken, unless another one has started by now, as the order of the log
+    has it. Whatever else a late word says is stale."""
+    task = state.tasks.get(event.task_id)
+    if task is None or task.late is not None or event.outcome not in PASSED:
+        return False
+    said = Replaced(event.attempt, event.worker_id, event.incarnation)
+    result = Result(event.outcome, recorded.sequence, event.duration_s, started=True)
+    lost = (task.attempt, task.worker_id, task.incarnation) == said and orphaned(state, task)
+    if lost or (said == task.replaced and task.status == "queued"):
+        task.result, task.replaced = result, None
+        _change(state, task, TASK[task.status, TaskAttemptFinished], recorded)
+    elif said == task.replaced and task.status == "assigned":
+        task.late, task.replaced = Late(event.attempt, event.worker_id, result), None
+        task.synthetic = recorded.synthetic
+    else:
+        return False
+    index_task(state, task)
+    return True
+
+
 def returned(state: State, recorded: Recorded, event: TaskReturned) -> bool:
     found = _current(state, event, TaskReturned)
     if found is None:
         return False
     task, status = found
     task.forgotten = event.unknown
-    if task.revoked and not task.began and not event.unknown and not task.cancel_requested:
+    if task.revoked and not task.began and not event.unknown and not task.unwanted:
         _holder(state, task).idled.append(task.task_id)
     _let_go(state, task, recorded.time)
     _change(state, task, status, recorded)
@@ -177,6 +201,10 @@ def requeued(state: State, recorded: Recorded, event: TaskRequeued) -> bool:
     task = state.tasks.get(event.task_id)
     if task is None or event.attempt != task.attempt or (task.status, TaskRequeued) not in TASK:
         return False
+    unreported = task.status in ("assigned", "running")
+    task.replaced = Replaced(task.attempt, event.worker_id, task.incarnation) if unreported else None
+    if event.reason == "worker_failed":
+        state.requeues_until = charged(state.policy, state.requeues_until, recorded.time)
     _let_go(state, task, recorded.time)
     _change(state, task, TASK[task.status, TaskRequeued], recorded)
     if event.budget == "infrastructure":

@@ -159,13 +159,13 @@ def index_task(state: State, task: Task) -> None:
     """Files the task under what is owed to it. To be called after every change of it, or of its worker's standing."""
     task_id = task.task_id
     orphan = orphaned(state, task)
-    if orphan and not task.cancel_requested:
-        state.orphaned[task_id] = None
+    if orphan and not task.unwanted:
+        state.orphaned.add(task)
         state.unsettled.pop(task_id, None)
         return
-    state.orphaned.pop(task_id, None)
+    state.orphaned.discard(task_id)
     owed = task.status in ("finished", "returned") or (
-        task.cancel_requested
+        task.unwanted
         and (task.status == "queued" or orphan or (task.status in ("assigned", "running") and not task.revoked))
     )
     if owed:

@@ -92,6 +92,7 @@ WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
 
 TASK: dict[tuple[TaskStatus, type[Event]], TaskStatus] = {
     ("queued", TaskAssigned): "assigned",
+    ("queued", TaskAttemptFinished): "finished",  # a success of the attempt that was lost
     ("queued", TaskCompleted): "final",
     ("assigned", TaskStarted): "running",
     ("assigned", TaskAttemptFinished): "finished",

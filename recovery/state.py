@@ -7,7 +7,7 @@ from events.policy import Policy, policy_hash
 from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
 from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Task, Worker
-from recovery.queue import WaitingTasks
+from recovery.queue import ByPriority, WaitingTasks
 from recovery.rules import RuleBook
 from recovery.timers import Timers
 
@@ -58,6 +58,8 @@ class State:
     """Messages that could not be understood and that the log does not say so of yet."""
     seconds_per_task: float = 0.0
     """Moving average of the run time of attempts; 0.0: none has finished yet."""
+    requeues_until: float = 0.0
+    """How far the tasks of failed workers that were put back use up the allowed rate (`recovery.pacing`)."""
     ends: OrderedDict[tuple[str, ...], Ends] = field(default_factory=OrderedDict)
     """How attempts have ended, by kind of work."""
     events_sequence: int = 0
@@ -86,8 +88,8 @@ class State:
     waiting: WaitingTasks = field(default_factory=WaitingTasks)
     unsettled: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Tasks about which the leader must decide: reported, returned, cancelled (whoever has them)."""
-    orphaned: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    """Tasks whose worker's incarnation is over, and that nobody has cancelled."""
+    orphaned: ByPriority = field(default_factory=ByPriority)
+    """Tasks whose worker's incarnation is over, and that are still wanted."""
     available: dict[int, OrderedDict[str, Worker]] = field(default_factory=dict)
     """Workers that may get work, by load level: how many full rounds of their slots they hold."""
     available_labels: dict[int, Counter[tuple[str, str]]] = field(default_factory=dict)

@@ -40,6 +40,9 @@ class Case:
         """Heartbeats are given, and folded exactly as far as the leader had."""
         self.beats_since = 0.0
         """No heartbeat from before this time is given; 0.0: all are."""
+        self.requeues_batch = 0
+        self.requeues_until = 0.0
+        """`World.requeues_until` with what the present batch has put back so far."""
         self._blame = blame
         self._sequence = 0
         self._entity = ""

@@ -6,12 +6,12 @@ What is stale, doubled or made by a stranger changes what the system promises th
 from collections.abc import Callable
 from typing import Any
 
-from events import system, task, worker
+from events import system, worker
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
-from replay.invariants import silence, usefulness
-from replay.invariants.world import LIVE, Attempt, Loss, Task, Worker, World
+from replay.invariants import silence, task_folding, usefulness
+from replay.invariants.world import LIVE, Attempt, Loss, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
     worker.WorkerSuspected: frozenset({"alive"}),
@@ -45,96 +45,6 @@ def apply(world: World, recorded: Recorded) -> None:
     fold = _FOLDS.get(type(event))
     if fold is not None:
         fold(world, recorded, event)
-
-
-# Tasks
-
-
-def _submitted(world: World, recorded: Recorded, event: task.TaskSubmitted) -> None:
-    if event.task_id not in world.tasks:
-        world.tasks[event.task_id] = Task(event, recorded.sequence)
-        world.counts["queued"] += 1
-        world.submitted += 1
-
-
-def _assigned(world: World, _: Recorded, event: task.TaskAssigned) -> None:
-    one = world.tasks.get(event.task_id)
-    holder = world.workers.get(event.worker_id)
-    if one is None or one.status != "queued" or event.attempt <= one.attempt:
-        return
-    if holder is None or event.incarnation > holder.incarnation:
-        return
-    world.move(one, "assigned")
-    one.attempt, one.worker_id, one.incarnation = event.attempt, event.worker_id, event.incarnation
-    one.revoked = one.began = one.hung = one.unknown = False
-    if not world.is_orphaned(one):
-        world.take_up(one, holder)
-
-
-def _spoken(
-    world: World, event: task.TaskStarted | task.TaskAttemptFinished | task.TaskReturned, *statuses: str
-) -> Task | None:
-    """The task of which a worker may speak: the present attempt, by the incarnation that has it."""
-    one = world.tasks.get(event.task_id)
-    if one is None or one.status not in statuses or one.attempt != event.attempt:
-        return None
-    if one.worker_id != event.worker_id or one.incarnation != event.incarnation or world.is_orphaned(one):
-        return None
-    return one
-
-
-def _started(world: World, _: Recorded, event: task.TaskStarted) -> None:
-    one = _spoken(world, event, "assigned")
-    if one is not None:
-        world.move(one, "running")
-        world.begin(one, world.workers[event.worker_id])
-
-
-def _finished(world: World, recorded: Recorded, event: task.TaskAttemptFinished) -> None:
-    one = _spoken(world, event, "assigned", "running")
-    if one is not None:
-        world.let_go(one)
-        world.move(one, "finished")
-        one.result, one.result_sequence = event, recorded.sequence
-        usefulness.note_end(world, event)
-
-
-def _returned(world: World, _: Recorded, event: task.TaskReturned) -> None:
-    one = _spoken(world, event, "assigned", "running")
-    if one is not None:
-        world.let_go(one)
-        world.move(one, "returned")
-        usefulness.note_return(world, one, event)
-
-
-def _requeued(world: World, _: Recorded, event: task.TaskRequeued) -> None:
-    one = world.tasks.get(event.task_id)
-    if one is None or one.status in ("queued", "final") or event.attempt != one.attempt:
-        return
-    world.let_go(one)
-    world.move(one, "queued")
-    one.infrastructure_used += event.budget == "infrastructure"
-    one.verdict_used += event.budget == "verdict"
-    one.result, one.result_sequence = None, 0
-
-
-def _completed(world: World, _: Recorded, event: task.TaskCompleted) -> None:
-    one = world.tasks.get(event.task_id)
-    if one is not None and one.status != "final":
-        world.let_go(one)
-        world.move(one, "final")
-
-
-def _revoked(world: World, recorded: Recorded, event: task.TaskRevoked) -> None:
-    one = world.tasks.get(event.task_id)
-    if one is not None and event.attempt == one.attempt and one.status in ("assigned", "running"):
-        one.revoked, one.revoked_at = True, one.revoked_at if one.revoked else recorded.time
-
-
-def _cancelled(world: World, _: Recorded, event: task.TaskCancelRequested) -> None:
-    one = world.tasks.get(event.task_id)
-    if one is not None and one.status != "final":
-        one.cancelled = True
 
 
 # Workers
@@ -316,6 +226,7 @@ def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -
     world.taken_over = None
     world.watched_beat = max(world.watched_beat, event.heartbeats_sequence)
     usefulness.note_doubt(world, now)
+    world.date_requeues(now)
     if event.reason == "heartbeats_lost":
         # Their sequences have begun again.
         world.watched_beat = event.heartbeats_sequence
@@ -359,15 +270,6 @@ def _parked(world: World, _: Recorded, event: system.EventParked) -> None:
 
 
 _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
-    task.TaskSubmitted: _submitted,
-    task.TaskAssigned: _assigned,
-    task.TaskStarted: _started,
-    task.TaskAttemptFinished: _finished,
-    task.TaskReturned: _returned,
-    task.TaskRequeued: _requeued,
-    task.TaskCompleted: _completed,
-    task.TaskRevoked: _revoked,
-    task.TaskCancelRequested: _cancelled,
     worker.WorkerRegistered: _registered,
     worker.WorkerSuspected: _suspected,
     worker.WorkerSuspicionRefuted: _refuted,
@@ -392,6 +294,7 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     system.SystemRecoveryStarted: _incident_opened,
     system.SystemRecoveryCompleted: _incident_closed,
     system.EventParked: _parked,
+    **task_folding.FOLDS,
     **silence.FOLDS,
     **usefulness.FOLDS,
 }

@@ -24,6 +24,7 @@ def _elected(world: World, recorded: Recorded, _: system.LeaderElected) -> None:
 def _policy_changed(world: World, recorded: Recorded, event: system.PolicyChanged) -> None:
     world.policy = event.policy
     world.rules.append(Rules(recorded.sequence, event.policy, world.rules[-1].stretch))
+    world.date_requeues(recorded.time)
 
 
 def _pace_changed(world: World, recorded: Recorded, event: system.PaceChanged) -> None:

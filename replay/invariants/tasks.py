@@ -1,8 +1,8 @@
 """Judging what was decided about tasks."""
 
-from events.task import Outcome, TaskAssigned, TaskCompleted, TaskRequeued, TaskRevoked, Verdict
+from events.task import Outcome, TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskRevoked, Verdict
 from replay.invariants.case import Case
-from replay.invariants.silence import common_silence_min
+from replay.invariants.silence import ROUNDING_S, common_silence_min
 from replay.invariants.usefulness import FAILED, PASSED, judge_taken_back
 from replay.invariants.world import Task
 
@@ -93,7 +93,7 @@ def judge_revoked(case: Case, event: TaskRevoked) -> None:
     one = _task(case, event.task_id, "cancel-honoured")
     if one is None:
         return
-    if not case.world.is_cancelled(one):
+    if not case.world.is_cancelled(one) and one.late is None:
         judge_taken_back(case, one)
     if one.revoked:
         case.blame("decided-once", f"attempt {one.attempt} has been revoked before")
@@ -113,6 +113,8 @@ def judge_requeued(case: Case, event: TaskRequeued) -> None:
         return
     if case.world.is_cancelled(one):
         case.blame("cancel-honoured", "it was cancelled and is put back into the queue")
+    if one.late is not None:
+        case.blame("current-result", "its former attempt has passed, and it is put back into the queue")
     _judge_reason(case, event, one)
     _judge_budget(case, event, one)
 
@@ -125,6 +127,7 @@ def _judge_reason(case: Case, event: TaskRequeued, one: Task) -> None:
             )
         elif not case.world.policy.auto_recovery:
             case.blame("operator-obeyed", "automatic recovery is off, and a task is put back")
+        _judge_rate(case)
         _judge_label(case, one)
         return
     if event.reason == "worker_failed":
@@ -138,6 +141,17 @@ def _judge_reason(case: Case, event: TaskRequeued, one: Task) -> None:
         return
     elif said.outcome not in OUTCOMES_OF.get(event.reason, frozenset()):
         case.blame("requeued-once", f"it is put back as {event.reason}, and its attempt ended as {said.outcome}")
+
+
+def _judge_rate(case: Case) -> None:
+    """Not more at once than a burst, and not faster than the rate beyond that."""
+    policy = case.world.policy
+    if case.requeues_batch != case.batch:
+        case.requeues_batch, case.requeues_until = case.batch, case.world.requeues_until
+    ahead = case.requeues_until - case.now
+    most = (policy.requeue_burst - 1) / policy.requeue_rate + ROUNDING_S
+    case.require(ahead <= most, "paced", f"{ahead * policy.requeue_rate:.1f} tasks ahead of {policy.requeue_rate:g}/s")
+    case.requeues_until = max(case.requeues_until, case.now) + 1.0 / policy.requeue_rate
 
 
 def _judge_label(case: Case, one: Task) -> None:
@@ -179,16 +193,28 @@ def judge_completed(case: Case, event: TaskCompleted) -> None:
         return
     if event.run_id != one.submitted.run_id:
         case.blame("one-verdict", f"it belongs to run {one.submitted.run_id}, not {event.run_id}")
-    if event.attempt != one.attempt:
+    if one.late is None and event.attempt != one.attempt:
         case.blame("current-result", f"attempt {event.attempt} decides it, and {_where(one)}")
     if event.verdict == "cancelled" and not case.world.is_cancelled(one):
         case.blame("cancel-honoured", "its verdict is cancelled, and nobody has cancelled it")
     if one.status in ("assigned", "running") and not case.world.is_orphaned(one):
         case.blame("one-live-attempt", f"it gets a verdict while {one.worker_id} has it")
-    if one.result is None:
+    if one.late is not None:
+        _judge_late(case, event, one.late, one.late_sequence)
+    elif one.result is None:
         _judge_without_result(case, event, one)
     else:
         _judge_result(case, event, one)
+
+
+def _judge_late(case: Case, event: TaskCompleted, said: TaskAttemptFinished, sequence: int) -> None:
+    rests_on = event.attempt, event.outcome, event.result_sequence
+    if rests_on != (said.attempt, said.outcome, sequence) or event.verdict != VERDICTS[said.outcome]:
+        case.blame(
+            "current-result",
+            f"its attempt {said.attempt} has passed at {sequence}, before the next had started, and its verdict is "
+            f"{event.verdict} of attempt {event.attempt}",
+        )
 
 
 def _judge_result(case: Case, event: TaskCompleted, one: Task) -> None:

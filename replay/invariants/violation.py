@@ -44,10 +44,14 @@ INVARIANTS: dict[str, Invariant] = {
         _DEFECT,
     ),
     "current-result": Invariant(
-        "A verdict rests on the word of the present attempt, and says what that said. Late words change nothing.",
+        "A verdict rests on the word of the present attempt, and says what that said; or on the success of the one "
+        "before it, if that came before the present one had started. Other late words change nothing.",
         _DEFECT,
     ),
     "requeued-once": Invariant("An attempt that ended without a verdict is put back once, for a true reason.", _DEFECT),
+    "paced": Invariant(
+        "The tasks of failed workers are put back no faster than `requeue_rate` allows, beyond one burst.", _DEFECT
+    ),
     "cancel-honoured": Invariant(
         "What was cancelled is not started again; nothing is cancelled that nobody cancelled, nor stopped unless it "
         "hangs or has not been begun in time.",

@@ -116,6 +116,11 @@ class Task:
     revoked: bool = False
     revoked_at: float = 0.0
     hung: bool = False
+    replaced: tuple[int, str, int] | None = None
+    """Attempt, worker and incarnation that it was taken from unreported, until the next attempt starts."""
+    late: task.TaskAttemptFinished | None = None
+    """That attempt's success, if it came while another one had the task and had not started."""
+    late_sequence: int = 0
     unknown: bool = False
     """It was handed back by a worker that knew nothing of it."""
     batch: int = 0
@@ -166,6 +171,8 @@ class World:
         """What has come behind that from older incarnations, the last one of each."""
         self.cancelled_runs: dict[str, int] = {}
         """By run, the sequence of its last cancellation."""
+        self.requeues_until = 0.0
+        """When all tasks of failed workers that were put back would have been, at exactly the rate."""
         self.counts = dict.fromkeys(STATUSES, 0)
         self.submitted = 0
         self.live = 0
@@ -176,6 +183,10 @@ class World:
         self.incident_labels: dict[str, str | None] = {}
         self.parked: set[int] = set()
         """Sequences of messages that could not be understood and that the log does not say so of."""
+
+    def date_requeues(self, now: float) -> None:
+        """Another policy, or another clock: no more than one burst lies ahead."""
+        self.requeues_until = min(self.requeues_until, now + self.policy.requeue_burst / self.policy.requeue_rate)
 
     def hear(self, recorded: RecordedHeartbeat) -> None:
         heartbeat = recorded.heartbeat

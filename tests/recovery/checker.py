@@ -62,24 +62,41 @@ def _check_tasks(state: State) -> None:
             open_runs.setdefault(task.run_id, set()).add(task_id)
     assert {run_id: set(tasks) for run_id, tasks in state.runs.items()} == open_runs
     assert set(state.orphaned) == {
-        task.task_id for task in state.tasks.values() if lost(state, task) and not task.cancel_requested
+        task.task_id for task in state.tasks.values() if lost(state, task) and not _unwanted(task)
     }
     assert set(state.unsettled) == {task.task_id for task in state.tasks.values() if _unsettled(state, task)}
+
+
+def _unwanted(task: Task) -> bool:
+    return task.cancel_requested or task.late is not None
 
 
 def _unsettled(state: State, task: Task) -> bool:
     if task.status in ("finished", "returned"):
         return True
-    if not task.cancel_requested or task.status == "final":
+    if not _unwanted(task) or task.status == "final":
         return False
     return task.status == "queued" or lost(state, task) or not task.revoked
 
 
 def _check_queue(state: State) -> None:
+    ageing = state.policy.priority_ageing
+    bands: dict[int, list[Task]] = {}
     waiting = [task for task in state.tasks.values() if task.status == "queued"]
-    waiting.sort(key=lambda task: (-task.priority, task.attempt == 0, task.queued_sequence))
-    assert list(state.waiting.in_order()) == waiting
+    for task in sorted(waiting, key=lambda task: (task.attempt == 0, task.queued_sequence)):
+        bands.setdefault(task.priority, []).append(task)
+    expected = []
+    while any(bands.values()):
+        heads = [band[0] for band in bands.values() if band]
+        head = min(heads, key=lambda task: (task.submitted_at / ageing - task.priority, -task.priority))
+        expected.append(bands[head.priority].pop(0))
+    assert list(state.waiting.in_order(ageing=ageing)) == expected
     assert len(state.waiting) == len(waiting)
+    lost_ids = list(state.orphaned)
+    priorities = [state.tasks[task_id].priority for task_id in lost_ids]
+    assert priorities == sorted(priorities, reverse=True)
+    assert len(state.orphaned) == len(set(lost_ids))
+    assert all(task_id in state.orphaned for task_id in lost_ids)
 
 
 def _check_workers(state: State) -> None:
@@ -161,7 +178,7 @@ def _check_useless(state: State, now: float) -> None:
         if isinstance(event, TaskRevoked):
             task = state.tasks[event.task_id]
             assert (task.worker_id, task.attempt, task.revoked) == (event.worker_id, event.attempt, False)
-            assert not task.cancel_requested
+            assert not _unwanted(task)
 
 
 def _all_silent(state: State, now: float) -> bool:

@@ -294,7 +294,7 @@ def _check_assignments(state: State, decisions: Sequence[Decision]) -> None:
             worker, task = state.workers[event.worker_id], state.tasks[event.task_id]
             assert (worker.status, worker.incarnation) == ("alive", event.incarnation)
             assert task.status == "queued"
-            assert not task.cancel_requested
+            assert not task.unwanted
             assert set(task.requires) <= set(worker.labels.items())
 
 

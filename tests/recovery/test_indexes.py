@@ -1,5 +1,7 @@
 """The parts that keep a cycle's cost in proportion to change, each against a naive model of itself."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,7 @@ def waiting_task(number: int, priority: int, attempt: int, label: int) -> Task:
         infrastructure_retries=None,
         verdict_retries=None,
         requires=(("label", str(label)),) if label else (),
+        submitted_at=float(number),
         queued_sequence=number,
         event_id="",
         attempt=attempt,
@@ -83,6 +86,30 @@ def test_waiting_tasks_are_a_sorted_list(entries: list[tuple[int, int, int, bool
     assert len(waiting) == len(model)
     barred = {waiting_task(0, 0, 0, label).requires for label in blocked}
     assert list(waiting.in_order(barred)) == [task for task in model if task.requires not in barred]
+
+
+@pytest.mark.parametrize(
+    ("ageing", "order"),
+    [
+        (inf, ["t3", "t5", "t1", "t4", "t0", "t2"]),
+        (2.5, ["t3", "t1", "t5", "t0", "t4", "t2"]),
+        (0.3, ["t0", "t1", "t2", "t3", "t4", "t5"]),
+    ],
+)
+def test_25_whoever_waits_rises(ageing: float, order: list[str]) -> None:
+    """Of six that are submitted a second apart, `ageing` seconds later for each step of priority are as good."""
+    waiting = WaitingTasks()
+    for number, priority in enumerate((0, 1, -1, 2, 1, 2)):
+        waiting.add(waiting_task(number, priority, 0, 0))
+    assert [task.task_id for task in waiting.in_order(ageing=ageing)] == order
+
+
+def test_what_was_requeued_goes_first_of_its_priority_however_late_it_came() -> None:
+    waiting = WaitingTasks()
+    for number, attempt in enumerate((0, 0, 1, 2)):
+        waiting.add(waiting_task(number, 0, attempt, number % 2))
+    waiting.add(waiting_task(9, 1, 0, 0))
+    assert [task.task_id for task in waiting.in_order(ageing=4.0)] == ["t2", "t3", "t0", "t1", "t9"]
 
 
 @given(st.lists(st.tuples(st.integers(-1, 1), st.integers(0, 3)), max_size=30), st.integers(0, 3))

@@ -34,7 +34,7 @@ def test_5_the_tasks_of_a_killed_worker_end_on_another() -> None:
     story.start("t0", "t1", "t2", "t3")
     theirs = [task_id for task_id, task in story.state.tasks.items() if task.worker_id == "w1"]
     assert len(theirs) == 2
-    late = [story.finished(task_id) for task_id in theirs]
+    late = [story.finished(task_id, "failed") for task_id in theirs]
     kill(story, "w1")
     assert {story.task(task_id).status for task_id in theirs} == {"queued"}
     assert {event.budget for event in story.told(TaskRequeued)} == {"infrastructure"}

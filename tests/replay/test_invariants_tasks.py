@@ -128,6 +128,41 @@ def cut_off_unstarted(story: Story) -> None:
     story.finish("t3", "fenced")
 
 
+def late(story: Story) -> None:
+    """t1 was lost with w1 and given to w2, and its success comes before w2 has begun it."""
+    story.leading = True
+    story.finish("t2")
+    story.finish("t3")
+    success = story.finished("t1")
+    of_w1(WorkerExited, signal=9)(story)
+    assert (story.task("t1").status, story.task("t1").worker_id) == ("assigned", "w2")
+    story.leading = False
+    story.tell(success)
+
+
+def late_and_handed_back(story: Story) -> None:
+    late(story)
+    story.give_back("t1")
+
+
+def fast(story: Story) -> None:
+    """The rate allows one at a time, and t1 has just been put back."""
+    story.tell(policy_changed(Policy(requeue_rate=1.0, requeue_burst=1)))
+    exits(story)
+    decided(story, requeue()(story))
+    story.tell(WorkerExited(worker_id="w2", incarnation=story.worker("w2").incarnation, signal=9))
+
+
+def complete_late(**changes: Any) -> Wrong:
+    def make(story: Story) -> Event:
+        said = story.task("t1").late
+        assert said is not None
+        fields: dict[str, Any] = {"outcome": "passed", "result_sequence": said.result.sequence}
+        return complete(**(fields | changes))(story)
+
+    return make
+
+
 def revoked(**changes: Any) -> Wrong:
     def make(story: Story) -> Event:
         incarnation = story.worker("w1").incarnation
@@ -135,6 +170,12 @@ def revoked(**changes: Any) -> Wrong:
         return msgspec.structs.replace(event, **changes)
 
     return make
+
+
+def revoked_from(worker_id: str) -> Wrong:
+    return lambda story: revoked(
+        worker_id=worker_id, attempt=story.task("t1").attempt, incarnation=story.worker(worker_id).incarnation
+    )(story)
 
 
 OFF = told(policy_changed(Policy(auto_recovery=False)))
@@ -206,6 +247,16 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
         requeue(reason="crash_retry", budget="infrastructure"),
         "budgets",
     ),
+    (
+        "put back though it has passed",
+        late_and_handed_back,
+        requeue(attempt=2, worker_id="w2", reason="worker_draining", budget="none"),
+        "current-result",
+    ),
+    ("decided under whoever has it", late, complete_late(), "one-live-attempt"),
+    ("its late success is left out", late_and_handed_back, complete_late(verdict="failed"), "current-result"),
+    ("another attempt is said to have passed", late_and_handed_back, complete_late(attempt=2), "current-result"),
+    ("faster than the rate", fast, requeue(task_id="t2", worker_id="w2"), "paced"),
     ("put back though recovery is off", both(OFF, exits), requeue(), "operator-obeyed"),
     ("given up though recovery is off", both(OFF_AND_POOR, exits), complete(verdict="crashed"), "operator-obeyed"),
 ]
@@ -241,6 +292,9 @@ RIGHT: list[tuple[str, Given, Wrong]] = [
     ("cancelled with its worker", both(OFF, CANCEL, exits), complete(verdict="cancelled")),
     ("fenced though recovery is off", both(OFF, finished("fenced")), requeue(reason="fenced")),
     ("revoked", CANCEL, revoked()),
+    ("called off", late, revoked_from("w2")),
+    ("passed late", late_and_handed_back, complete_late()),
+    ("at the rate", both(fast, lambda story: story.wait(1.0)), requeue(task_id="t2", worker_id="w2")),
     ("quarantined", both(POOR, exits), complete(verdict="quarantined")),
 ]
 

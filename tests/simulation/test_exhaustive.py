@@ -102,7 +102,17 @@ def test_the_encoding_knows_everything_there_is() -> None:
         Task: {
             *("task_id", "run_id", "work", "priority", "infrastructure_retries", "verdict_retries", "requires"),
             *("queued_sequence", "status", "attempt", "worker_id", "incarnation", "infrastructure_used"),
-            *("verdict_used", "result", "cancel_requested", "revoked", "verdict", "began", "forgotten"),
+            *(
+                "verdict_used",
+                "result",
+                "cancel_requested",
+                "revoked",
+                "verdict",
+                "began",
+                "forgotten",
+                "replaced",
+                "late",
+            ),
             # No attempt lasts for so long: it is always False.
             "hung",
         },
@@ -116,7 +126,8 @@ def test_the_encoding_knows_everything_there_is() -> None:
             *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
         },
         Attempt: {"strategy", "event_id"},
-        Task: {"timeout_s", "event_id", "synthetic"},
+        # Both are of one priority, whose order is that of the queue's lanes.
+        Task: {"timeout_s", "event_id", "synthetic", "submitted_at"},
         Beat: set(),
         Run: {"since", "sequence"},
         Stall: {"since", "passed"},

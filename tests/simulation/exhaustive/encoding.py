@@ -166,6 +166,8 @@ def _task(task: TaskEntry, ranks: Ranks) -> Packed:
         None if former is None else (WORKERS.index(former[0]), ranks.incarnation(*former)),
         task.infrastructure_used,
         task.verdict_used,
+        task.silent,
+        task.late,
     )
 
 
@@ -219,6 +221,8 @@ def _unpacked_task(
     former: Raw | None = None,
     infrastructure: int = 0,
     verdict: int = 0,
+    silent: bool = False,
+    late: bool = False,
 ) -> TaskEntry:
     held = None
     if holding is not None:
@@ -226,4 +230,4 @@ def _unpacked_task(
         said: Outcome | None = outcome
         held = Holding(WORKERS[worker], incarnation, number, STAGE[stage], started, said, unknown)
     before = None if former is None else (WORKERS[former[0]], former[1])
-    return TaskEntry(PHASE[phase], cancelled, attempts, held, before, infrastructure, verdict)
+    return TaskEntry(PHASE[phase], cancelled, attempts, held, before, infrastructure, verdict, silent, late)

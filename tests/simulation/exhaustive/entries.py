@@ -48,6 +48,10 @@ class TaskEntry:
     """Worker and incarnation of the attempt before: whoever still speaks of it is stale."""
     infrastructure_used: int = 0
     verdict_used: int = 0
+    silent: bool = False
+    """That attempt was taken away before it had said how it ended, and no other has started since."""
+    late: bool = False
+    """It has said that it passed, while the present attempt was assigned and had not started."""
 
 
 @dataclass(slots=True)

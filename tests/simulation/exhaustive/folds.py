@@ -29,14 +29,16 @@ from typing import Any
 
 from recovery.entities import (
     Incident,
+    Late,
     Loss,
     ParkedMessage,
+    Replaced,
     Result,
     Task,
 )
 from recovery.indexes import index_useless, index_worker
 from recovery.overdue import useless_at
-from recovery.queue import WaitingTasks
+from recovery.queue import ByPriority, WaitingTasks
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER, Timers
 from tests.simulation.exhaustive import fold_workers, rulebooks
@@ -70,6 +72,7 @@ SEQUENCE = 10_000
 BEATS = (KNOWN + FORMER) // 2
 """Where its heartbeats go on."""
 
+PASSED = Result("passed", 1, 1.0, started=True)
 NO_LOSS = Loss(0, 0, 0.0)
 
 HELD = ("assigned", "running")
@@ -204,7 +207,10 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
                 state.useless.set(worker_id, AT_ONCE if at == "at once" else now + at)
     state.waiting = _unpacked_waiting(waiting, state)
     state.unsettled = OrderedDict((TASKS[number], None) for number in unsettled)
-    state.orphaned = OrderedDict((TASKS[number], None) for number in orphaned)
+    state.requeues_until = 0.0  # with two tasks nobody comes near the rate
+    state.orphaned = ByPriority()
+    for number in orphaned:
+        state.orphaned.add(state.tasks[TASKS[number]])
     state.available = {
         level: OrderedDict((WORKERS[number], state.workers[WORKERS[number]]) for number in there)
         for level, there in available
@@ -238,16 +244,40 @@ def _task(state: State, task_id: str, ranks: Ranks) -> Packed | None:
         sum(other.queued_sequence < task.queued_sequence for other in state.tasks.values() if other.status == "queued")
         if status == "queued"
         else 0,
+        _replaced(task, ranks),
+        task.late is not None,
     )
 
 
+def _replaced(task: Task, ranks: Ranks) -> Packed | None:
+    found = task.replaced
+    if found is None or task.status not in ("queued", "assigned"):
+        return None
+    return found.attempt, NUMBER[found.worker_id], ranks.incarnation(found.worker_id, found.incarnation)
+
+
 def _unpacked_task(task_id: str, raw: Raw) -> Task:
-    task = Task(task_id, RUN, WORK, 0, None, OWN_RETRIES[task_id], None, (), 0, "", status=TASK_STATUS[raw[0]])
+    task = Task(task_id, RUN, WORK, 0, None, OWN_RETRIES[task_id], None, (), 0.0, 0, "", status=TASK_STATUS[raw[0]])
     if task.status == "final":
         task.work = None
         task.verdict = "passed"
         return task
-    _, attempt, worker, incarnation, infrastructure, verdict, result, cancelled, revoked, began, forgotten, rank = raw
+    (
+        _,
+        attempt,
+        worker,
+        incarnation,
+        infrastructure,
+        verdict,
+        result,
+        cancelled,
+        revoked,
+        began,
+        forgotten,
+        rank,
+        replaced,
+        late,
+    ) = raw
     task.attempt = attempt
     task.worker_id = None if worker is None else WORKERS[worker]
     task.incarnation = incarnation
@@ -259,6 +289,8 @@ def _unpacked_task(task_id: str, raw: Raw) -> Task:
     task.began = began
     task.forgotten = forgotten
     task.queued_sequence = rank
+    task.replaced = None if replaced is None else Replaced(replaced[0], WORKERS[replaced[1]], replaced[2])
+    task.late = Late(1, WORKERS[0], PASSED) if late else None
     return task
 
 

@@ -35,12 +35,12 @@ def judge(
                 raise Violation(
                     f"{event.task_id} is assigned to {event.worker_id}, which is {standings[event.worker_id]}"
                 )
-            if state.tasks[event.task_id].cancel_requested:
-                raise Violation(f"{event.task_id} is assigned, and somebody has cancelled it")
+            if state.tasks[event.task_id].unwanted:
+                raise Violation(f"{event.task_id} is assigned, and nobody wants it any more")
         elif isinstance(event, TaskRevoked):
             subject = event.task_id
             task = state.tasks[event.task_id]
-            if not task.cancel_requested and task.status != "assigned":
+            if not task.unwanted and task.status != "assigned":
                 raise Violation(f"{event.task_id} is revoked while it runs, and nobody cancelled it")
         elif isinstance(event, WorkerEvent):
             subject = event.worker_id

@@ -59,14 +59,39 @@ def _started(ledger: Ledger, event: TaskStarted, _: int) -> bool:
     if holding is None or holding.stage != "assigned":
         return False
     ledger.tasks[event.task_id].holding = holding._replace(stage="running", started=True)
+    ledger.tasks[event.task_id].silent = False
     return True
 
 
 def _finished(ledger: Ledger, event: TaskAttemptFinished, _: int) -> bool:
     holding = _held(ledger, event)
     if holding is None:
-        return False
+        return _finished_late(ledger, event)
     ledger.tasks[event.task_id].holding = holding._replace(stage="finished", outcome=event.outcome)
+    return True
+
+
+def _finished_late(ledger: Ledger, event: TaskAttemptFinished) -> bool:
+    """A success of an attempt that was lost counts for as long as no other has started."""
+    task = ledger.tasks[event.task_id]
+    holding = task.holding
+    if task.phase != "open" or task.late or event.outcome != "passed":
+        return False
+    if holding is not None and holding[:3] == (event.worker_id, event.incarnation, event.attempt):
+        if not ledger.lost(holding):
+            return False
+        task.holding = holding._replace(stage="finished", outcome="passed")
+        return True
+    number = task.attempts - (holding is not None)
+    if not task.silent or task.former != (event.worker_id, event.incarnation) or number != event.attempt:
+        return False
+    if holding is None:
+        task.holding = Holding(event.worker_id, event.incarnation, number, "finished", started=True, outcome="passed")
+    elif holding.stage == "assigned":
+        task.late = True
+    else:
+        return False
+    task.silent = False
     return True
 
 
@@ -86,7 +111,7 @@ def _requeued(ledger: Ledger, event: TaskRequeued, _: int) -> bool:
     lost = ledger.lost(holding)
     if holding.stage in ("assigned", "running") and not lost:
         raise Violation(f"{event.task_id} is requeued while {holding.worker_id} lives and has it")
-    if holding.outcome == "passed":
+    if holding.outcome == "passed" or task.late:
         raise Violation(f"{event.task_id} is requeued, and it has passed")
     forgotten = _forgotten(holding)
     handed_back = holding.stage == "returned" and not forgotten
@@ -106,6 +131,7 @@ def _requeued(ledger: Ledger, event: TaskRequeued, _: int) -> bool:
     elif not blameless:
         raise Violation(f"{event.task_id} pays nothing for {holding}")
     task.former = (holding.worker_id, holding.incarnation)
+    task.silent = holding.stage in ("assigned", "running")
     task.holding = None
     return True
 
@@ -121,6 +147,10 @@ def _completed(ledger: Ledger, event: TaskCompleted, _: int) -> bool:
     if task.phase != "open":
         raise Violation(f"{event.task_id} gets the verdict {event.verdict!r}, and its phase is {task.phase!r}")
     outcome = None if holding is None else holding.outcome
+    if task.late:
+        if holding is None or (holding.stage in ("assigned", "running") and not ledger.lost(holding)):
+            raise Violation(f"{event.task_id} gets its verdict while its next attempt is {holding}")
+        outcome = "passed"
     if outcome == "passed" and event.verdict != "passed":
         raise Violation(f"{event.task_id} has passed and ends as {event.verdict!r}")
     if event.verdict in ("passed", "failed"):
