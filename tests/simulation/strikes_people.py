@@ -14,9 +14,15 @@ HUNG_S = 1.0
 
 POLICIES = (
     Policy(),
-    Policy(infrastructure_retries=1, max_recovery_attempts=3, recovery_attempt_timeout=10.0),
+    Policy(
+        infrastructure_retries=1,
+        max_recovery_attempts=3,
+        recovery_attempt_timeout=10.0,
+        requeue_rate=1.0,
+        requeue_burst=1,
+    ),
     Policy(verdict_retries=1, recovery_interval=10.0, recovery_backoff=0.2),
-    Policy(ahead=2.0, tasks_ahead_max=4, degraded_below=0.9, critical_below=0.7),
+    Policy(ahead=2.0, tasks_ahead_max=4, degraded_below=0.9, critical_below=0.7, priority_ageing=5.0),
     Policy(attempts_reset_after=30.0, recovery_attempts_window=120.0),
     Policy(max_recovery_attempts=2, recovery_attempt_timeout=5.0),
     # Other silences: a worker that is cut off does not learn of them.

@@ -74,8 +74,22 @@ DECIDE: tuple[Bug, ...] = (
         "Tasks that their failed worker had not started are left for it to hand back.",
         (
             "recovery.decide_tasks:owed_to_orphans",
-            'yield _requeued(task, "worker_failed", "none", "worker failed before it started")',
+            'decision = _requeued(task, "worker_failed", "none", "worker failed before it started")',
             "continue",
+        ),
+    ),
+    bug(
+        "rate-not-kept",
+        "The tasks of failed workers are put back as fast as they are lost, whatever the rate.",
+        ("recovery.decide_tasks:owed_to_orphans", "if now < open_at(state.policy, until):", "if False:"),
+    ),
+    bug(
+        "late-success-over-a-start",
+        "The success of a lost attempt counts although another one has started since.",
+        (
+            "recovery.evolve_task:_late_success",
+            'elif said == task.replaced and task.status == "assigned":',
+            'elif task.attempt > event.attempt and task.status in ("assigned", "running"):',
         ),
     ),
     bug(
