@@ -36,6 +36,7 @@ from events.task import (
 )
 from events.worker import (
     WorkerClaimed,
+    WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -55,6 +56,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerUncordoned,
     WorkerVanished,
 )
 
@@ -73,6 +75,8 @@ AnyEvent = (
     | WorkerFailed
     | WorkerPermanentlyFailed
     | WorkerReadmitted
+    | WorkerCordoned
+    | WorkerUncordoned
     | WorkerRecoveryScheduled
     | WorkerRecoveryStarted
     | WorkerRecoveryProbed

@@ -98,6 +98,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recovery_attempt_timeout: Seconds = 30.0
     attempts_reset_after: Seconds = 600.0
 
+    # Workers that fail and come back again and again
+    flap_failures: Annotated[int, Meta(ge=2, le=1000)] = 3
+    """So many failures within `flap_window`, each with a good recovery, and the worker is cordoned."""
+    flap_window: Seconds = 600.0
+    flap_cordon: Seconds = 300.0
+    """The first time; each further one lasts twice as long."""
+    flap_cordon_max: Seconds = 3600.0
+    """The longest. A worker that has gone as long without another one begins with the first again."""
+
     # Recovery of tasks
     infrastructure_retries: Count = 3
     verdict_retries: Count = 0
@@ -149,6 +158,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(
                 f"critical_below {self.critical_below:g} is above degraded_below {self.degraded_below:g}: "
                 f"a system is degraded before it is critical"
+            )
+        if self.flap_cordon > self.flap_cordon_max:
+            raise ValueError(
+                f"flap_cordon {self.flap_cordon:g} s is longer than the longest, flap_cordon_max "
+                f"{self.flap_cordon_max:g} s"
             )
         if self.recovery_backoff > self.recovery_interval:
             raise ValueError(

@@ -183,6 +183,33 @@ class WorkerPermanentlyFailed(WorkerEvent, tag="worker.permanently_failed", froz
     message: Text = ""
 
 
+CordonCause = Literal["flapping", "operator"]
+
+
+class WorkerCordoned(WorkerEvent, tag="worker.cordoned", frozen=True, kw_only=True):
+    """It gets no new work. It keeps what it has, beats, and counts as live and expected as before. A cordon belongs to
+    the worker and not to an incarnation, and there is one for each cause at most."""
+
+    cause: CordonCause
+    until: Moment | None = None
+    """When it ends by itself; None: when somebody lifts it."""
+    actor: Text = ""
+    """Who said so; empty: a rule."""
+    reason: Text = ""
+    failures: Sequence = 0
+    """Under `flapping`: so many, each with a good recovery."""
+    times: Sequence = 0
+    """Under `flapping`: the how-manieth time in a row; each lasts twice as long as the one before."""
+
+
+class WorkerUncordoned(WorkerEvent, tag="worker.uncordoned", frozen=True, kw_only=True):
+    cause: CordonCause | None = None
+    """Which cordon is lifted; None: all of them."""
+    actor: Text = ""
+    """Who said so; empty: its time was over. Whoever lifts a cordon for flapping also forgives what led to it."""
+    reason: Text = ""
+
+
 class WorkerReadmitted(WorkerEvent, tag="worker.readmitted", frozen=True, kw_only=True):
     """An operator lifts a permanent failure."""
 

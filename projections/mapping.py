@@ -25,6 +25,8 @@ HANDLERS: Handlers = {
     worker.WorkerFailed: worker_rows.failed,
     worker.WorkerPermanentlyFailed: worker_rows.permanently_failed,
     worker.WorkerReadmitted: worker_rows.readmitted,
+    worker.WorkerCordoned: worker_rows.seen,
+    worker.WorkerUncordoned: worker_rows.seen,
     worker.WorkerRecoveryScheduled: worker_rows.scheduled,
     worker.WorkerRecoveryStarted: worker_rows.started,
     worker.WorkerRecoveryProbed: worker_rows.seen,

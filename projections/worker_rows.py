@@ -11,6 +11,7 @@ from events.clock import utc
 from events.envelope import Recorded
 from events.worker import (
     WorkerClaimed,
+    WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -30,6 +31,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerUncordoned,
     WorkerVanished,
 )
 from projections.rows import Details, WorkerRecovery, WorkerRow
@@ -69,6 +71,8 @@ def seen(
     rows: WorkingSet,
     at: Recorded,
     event: WorkerClaimed
+    | WorkerCordoned
+    | WorkerUncordoned
     | WorkerExited
     | WorkerDisconnected
     | WorkerVanished

@@ -18,6 +18,7 @@ from recovery.decide_watch import awaits_witness, heard_ahead, owed_to_watch
 from recovery.decide_workers import owed_to_workers
 from recovery.decisions import DECISIONS_MAX, RULES_VERSION, Decision
 from recovery.evolve import evolve, forget_beats, observe, recall_beats
+from recovery.flapping import owed_to_flapping
 from recovery.state import State
 
 __all__ = [
@@ -46,6 +47,7 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
     return chain(
         owed_to_workers(state, now),
         owed_to_useless(state, now),
+        owed_to_flapping(state, now),
         owed_to_orphans(state, now) if state.policy.auto_recovery else (),
         owed_to_system(state, now),
         owed_to_watch(state, now),

@@ -21,6 +21,7 @@ from events.worker import (
 )
 from recovery.decisions import Decision, about
 from recovery.entities import Attempt, Beat, CutOff, Worker
+from recovery.flapping import expiry
 from recovery.indexes import failed_after, owes_at, silent_until, suspect_after
 from recovery.lifecycle import LIVE
 from recovery.schedule import backoff_s, strategy_for
@@ -84,9 +85,10 @@ def _doubt(state: State, silence: float) -> Decision:
 
 def owed_to_worker(state: State, worker: Worker, now: float) -> Decision | None:
     """At most one step a cycle; judgement comes first."""
-    decision = judgement(state, worker, now)
-    if decision is not None:
-        return decision
+    return judgement(state, worker, now) or _repair(state, worker, now) or expiry(worker, now)
+
+
+def _repair(state: State, worker: Worker, now: float) -> Decision | None:
     if state.policy.auto_recovery:
         return next_step(state, worker, now)
     if worker.attempt is not None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from events.system import IncidentKind, SystemStatus
 from events.task import Outcome, Verdict
 from events.work import AnyWork
-from events.worker import FailureReason, StallCause, Strategy
+from events.worker import CordonCause, FailureReason, StallCause, Strategy
 from recovery.detectors import Detector
 from recovery.lifecycle import AttemptStatus, TaskStatus, WorkerStatus
 from recovery.timers import NEVER
@@ -122,6 +122,14 @@ class Attempt:
     """What ended it before its deadline: a new agent died before it could register, or failed again after it had."""
 
 
+class Cordon(NamedTuple):
+    """A worker gets no new work for the time being."""
+
+    until: float
+    """`NEVER`: until somebody lifts it."""
+    event_id: str
+
+
 @dataclass(slots=True)
 class Worker:
     worker_id: str
@@ -184,6 +192,14 @@ class Worker:
     """When attempts ended, whatever their end, within the policy's window."""
     recovered_at: float = 0.0
     """When an attempt last succeeded; 0.0 once it has failed again."""
+    cordons: dict[CordonCause, Cordon] = field(default_factory=dict)
+    """While there is one it gets no new work."""
+    flaps: list[float] = field(default_factory=list)
+    """When it failed and came back from that, within the policy's window, since it was last cordoned for it."""
+    flap_cordons: int = 0
+    """How often in a row it was cordoned for that."""
+    flap_cordoned_until: float = 0.0
+    """When the last such cordon ends or ended by itself; 0.0: there was none, or it is forgiven."""
 
 
 class Result(NamedTuple):

@@ -118,6 +118,12 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
     worker.recovered_at = min(worker.recovered_at, now)
     worker.attempts_failed = [min(at, now) for at in worker.attempts_failed]
     worker.attempts_ended = [min(at, now) for at in worker.attempts_ended]
+    worker.flaps = [min(at, now) for at in worker.flaps]
+    latest = now + policy.flap_cordon_max
+    worker.flap_cordoned_until = min(worker.flap_cordoned_until, latest)
+    if "flapping" in worker.cordons:
+        cordon = worker.cordons["flapping"]
+        worker.cordons["flapping"] = cordon._replace(until=min(cordon.until, latest))
     attempt = worker.attempt
     if attempt is None:
         return

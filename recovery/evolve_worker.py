@@ -28,6 +28,7 @@ from events.worker import (
 from recovery.entities import Attempt, CutOff, Stall, Worker
 from recovery.exits import DETAIL_MAX, how_it_exited, why_it_exited
 from recovery.fitness import clear, note_restart, passed_elsewhere
+from recovery.flapping import forgive, note_return
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LIVE, WORKER, WorkerStatus
@@ -277,6 +278,7 @@ def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> boo
     worker.attempts_ended = []
     worker.fast_stalls = 0
     worker.on_trial = False
+    forgive(worker)
     if worker.incarnation > worker.failed_incarnation:
         # It came back by itself while it was excluded.
         _change(state, worker, "alive")
@@ -362,6 +364,8 @@ def _ended(
     worker.attempts_ended = [at for at in worker.attempts_ended if at > horizon]
     if not isinstance(event, WorkerRecoverySuperseded):
         worker.attempts_ended.append(recorded.time)
+    if worker.status in LIVE:
+        note_return(state, worker, recorded.time)
     if isinstance(event, WorkerRecoverySucceeded):
         worker.recovered_at = recorded.time
         worker.synthetic = None

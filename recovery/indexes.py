@@ -17,6 +17,17 @@ def index_worker(state: State, worker: Worker) -> None:
     """
     state.timers.set(worker.worker_id, owes_at(state, worker, exactly=False))
     index_useless(state, worker)
+    if worker.flaps or state.flapping:
+        index_flapping(state, worker)
+
+
+def index_flapping(state: State, worker: Worker) -> None:
+    """To be called after every change of its status, its cordons and its failures."""
+    often = len(worker.flaps) >= state.policy.flap_failures
+    if often and "flapping" not in worker.cordons and worker.status not in ("permanent", "stopped"):
+        state.flapping[worker.worker_id] = None
+    else:
+        state.flapping.pop(worker.worker_id, None)
 
 
 def index_useless(state: State, worker: Worker) -> None:
@@ -28,6 +39,16 @@ def index_useless(state: State, worker: Worker) -> None:
 
 def owes_at(state: State, worker: Worker, *, exactly: bool = True) -> float:
     """The earliest cluster time at which `decide` has something to say about this worker; or a time not after it."""
+    at = _recovery_owes_at(state, worker, exactly=exactly)
+    return min(at, cordoned_until(worker)) if worker.cordons else at
+
+
+def cordoned_until(worker: Worker) -> float:
+    """When the first of its cordons ends by itself."""
+    return min((cordon.until for cordon in worker.cordons.values()), default=NEVER)
+
+
+def _recovery_owes_at(state: State, worker: Worker, *, exactly: bool) -> float:
     status = worker.status
     attempt = worker.attempt
     if status in LIVE:
@@ -142,7 +163,7 @@ def _leave_level(state: State, worker: Worker, level: int) -> None:
 
 def load_level(worker: Worker) -> int | None:
     """How many full rounds of its slots the worker holds; None: it gets no work."""
-    if worker.status != "alive" or worker.attempt is not None:
+    if worker.status != "alive" or worker.attempt is not None or worker.cordons:
         return None
     return len(worker.held) // worker.slots
 

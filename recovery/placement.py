@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from recovery.entities import Task, Worker
+from recovery.flapping import owes_pause
 from recovery.state import State
 
 LOOK_MAX = 64
@@ -105,7 +106,9 @@ class Placement:
 
     def _trusted(self, worker: Worker) -> bool:
         """Whether it was heard lately. Judgement of the silent may be withheld, after a take-over, say; new work is
-        another matter."""
+        another matter. So is one that is about to be cordoned."""
+        if owes_pause(self._state, worker):
+            return False
         beat = self._state.last_beat(worker)
         return (worker.registered_at if beat is None else beat.time) >= self._heard_after
 

@@ -83,6 +83,8 @@ class State:
     """From when on each worker that beats owes an explanation (`recovery.overdue`)."""
     accused: dict[str, None] = field(default_factory=dict)
     """Workers on which so much has failed at once that they may be to blame (`recovery.fitness`)."""
+    flapping: dict[str, None] = field(default_factory=dict)
+    """Workers that have failed and come back so often that they owe a pause (`recovery.flapping`)."""
     heard_last: str = ""
     """The worker of the last heartbeat: where to look first for one that is not silent."""
     waiting: WaitingTasks = field(default_factory=WaitingTasks)

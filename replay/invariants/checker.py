@@ -14,7 +14,7 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.worker import RecordedHeartbeat
 from replay.beat_fold import BeatFold
-from replay.invariants import fleet, silence, tasks, usefulness, workers
+from replay.invariants import cordons, fleet, silence, tasks, usefulness, workers
 from replay.invariants.case import Case
 from replay.invariants.folding import apply
 from replay.invariants.reproduction import Reproduction
@@ -36,6 +36,8 @@ JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     worker.WorkerFailed: workers.judge_failed,
     worker.WorkerStalled: usefulness.judge_stalled,
     worker.WorkerStallRefuted: usefulness.judge_stall_refuted,
+    worker.WorkerCordoned: cordons.judge_cordoned,
+    worker.WorkerUncordoned: cordons.judge_uncordoned,
     worker.WorkerPermanentlyFailed: workers.judge_permanent,
     worker.WorkerRecoveryScheduled: workers.judge_scheduled,
     worker.WorkerRecoveryStarted: workers.judge_started,

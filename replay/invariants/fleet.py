@@ -1,5 +1,10 @@
-"""Judging what was decided about the system as a whole."""
+"""The system as a whole: folding, and judging what was decided about it."""
 
+from collections.abc import Callable
+from typing import Any
+
+from events.base import Event
+from events.envelope import Recorded
 from events.system import (
     DetectorDegraded,
     EventParked,
@@ -9,7 +14,7 @@ from events.system import (
 )
 from replay.invariants.case import Case
 from replay.invariants.silence import common_silence_min
-from replay.invariants.world import LIVE
+from replay.invariants.world import LIVE, World
 
 
 def judge_parked(case: Case, event: EventParked) -> None:
@@ -73,3 +78,25 @@ def judge_incident_closed(case: Case, event: SystemRecoveryCompleted) -> None:
         case.labelled(world.incident_labels[event.incident_kind])
     if event.incident_kind == "mass_worker_loss" and world.measured_status() == "critical":
         case.blame("one-incident", "it is closed, and the system is critical still")
+
+
+def _status_changed(world: World, _: Recorded, event: SystemStatusChanged) -> None:
+    world.status = event.status
+
+
+def _incident_opened(world: World, _: Recorded, event: SystemRecoveryStarted) -> None:
+    if event.incident_kind not in world.incidents:
+        world.incidents[event.incident_kind] = event.incident_id
+        world.incident_labels[event.incident_kind] = world.synthetic
+
+
+def _incident_closed(world: World, _: Recorded, event: SystemRecoveryCompleted) -> None:
+    if world.incidents.get(event.incident_kind) == event.incident_id:
+        del world.incidents[event.incident_kind]
+
+
+FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
+    SystemStatusChanged: _status_changed,
+    SystemRecoveryStarted: _incident_opened,
+    SystemRecoveryCompleted: _incident_closed,
+}

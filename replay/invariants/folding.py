@@ -10,7 +10,7 @@ from events import system, worker
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
-from replay.invariants import silence, task_folding, usefulness
+from replay.invariants import cordons, fleet, silence, task_folding, usefulness
 from replay.invariants.world import LIVE, Attempt, Loss, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
@@ -145,7 +145,7 @@ def _failed(world: World, recorded: Recorded, event: worker.WorkerFailed) -> Non
     if one.attempt is not None and one.attempt.status != "scheduled":
         one.attempt.spoiled = True
     world.turn(one, "failed")
-    one.failed_incarnation = one.incarnation
+    one.failed_incarnation, one.failed_at = one.incarnation, recorded.time
     one.synthetic = recorded.synthetic
 
 
@@ -159,6 +159,7 @@ def _readmitted(world: World, _: Recorded, event: worker.WorkerReadmitted) -> No
     one = _meant(world, worker.WorkerReadmitted, event.worker_id, None)
     if one is not None:
         one.failures, one.ends, one.fast_stalls, one.fast_row = [], [], 0, False
+        cordons.forgive(one)
         world.turn(one, "alive" if one.incarnation > one.failed_incarnation else "failed")
 
 
@@ -206,6 +207,7 @@ def _attempt_ended(
     horizon = recorded.time - world.policy.recovery_attempts_window
     one.failures = [at for at in one.failures if at > horizon]
     one.ends = [at for at in one.ends if at > horizon]
+    cordons.note_return(world, one)
     if isinstance(event, worker.WorkerRecoverySuperseded):
         return
     one.ends.append(recorded.time)
@@ -234,6 +236,7 @@ def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -
     for one in world.workers.values():
         if event.reason == "heartbeats_lost" and one.status == "suspect":
             one.suspected_beat = event.heartbeats_sequence
+        cordons.note_doubt(world, one)
         one.registered_at = min(one.registered_at, now)
         one.recovered_at = min(one.recovered_at, now)
         one.failures = [min(at, now) for at in one.failures]
@@ -248,21 +251,6 @@ def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -
 
 def _run_cancelled(world: World, recorded: Recorded, event: system.RunCancelRequested) -> None:
     world.cancelled_runs[event.run_id] = recorded.sequence
-
-
-def _status_changed(world: World, _: Recorded, event: system.SystemStatusChanged) -> None:
-    world.status = event.status
-
-
-def _incident_opened(world: World, _: Recorded, event: system.SystemRecoveryStarted) -> None:
-    if event.incident_kind not in world.incidents:
-        world.incidents[event.incident_kind] = event.incident_id
-        world.incident_labels[event.incident_kind] = world.synthetic
-
-
-def _incident_closed(world: World, _: Recorded, event: system.SystemRecoveryCompleted) -> None:
-    if world.incidents.get(event.incident_kind) == event.incident_id:
-        del world.incidents[event.incident_kind]
 
 
 def _parked(world: World, _: Recorded, event: system.EventParked) -> None:
@@ -290,11 +278,10 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     worker.WorkerRecoverySuperseded: _attempt_ended,
     system.DetectorDegraded: _doubted,
     system.RunCancelRequested: _run_cancelled,
-    system.SystemStatusChanged: _status_changed,
-    system.SystemRecoveryStarted: _incident_opened,
-    system.SystemRecoveryCompleted: _incident_closed,
     system.EventParked: _parked,
     **task_folding.FOLDS,
+    **cordons.FOLDS,
+    **fleet.FOLDS,
     **silence.FOLDS,
     **usefulness.FOLDS,
 }

@@ -68,6 +68,8 @@ def _judge_recipient(case: Case, event: TaskAssigned, one: Task) -> None:
         case.blame("assigned-to-alive", f"{to.worker_id} is {to.status}")
     elif to.attempt is not None:
         case.blame("assigned-to-alive", f"{to.worker_id} is not recovered yet: attempt {to.attempt.number} is open")
+    if to.cordons:
+        case.blame("assigned-to-alive", f"{to.worker_id} is cordoned: {', '.join(sorted(to.cordons))}")
     if event.incarnation != to.incarnation:
         case.blame("assigned-to-alive", f"{to.worker_id} is incarnation {to.incarnation}, not {event.incarnation}")
     heard = case.heard(to)

@@ -32,7 +32,7 @@ INVARIANTS: dict[str, Invariant] = {
     ),
     "assigned-to-alive": Invariant(
         "Work goes only to the present incarnation of a worker that is alive, was heard lately, and is not under "
-        "suspicion, repair or an order to end, nor stalled.",
+        "suspicion, repair or an order to end, nor stalled or cordoned.",
         _DEFECT,
     ),
     "one-live-attempt": Invariant(
@@ -73,6 +73,11 @@ INVARIANTS: dict[str, Invariant] = {
         "Work is taken back, a task called hung and a worker stalled only after their deadlines, and only while the "
         "worker's own heartbeats say that it had nothing left to report; nobody is restarted for failing everything "
         "unless others have passed such work.",
+        _DEFECT,
+    ),
+    "cordons": Invariant(
+        "A worker is cordoned by rule only for as many failures with good recoveries as the policy says, for its time, "
+        "and never the last one that could do its work; a cordon ends at its time.",
         _DEFECT,
     ),
     "attempts-end": Invariant(

@@ -76,6 +76,14 @@ class Worker:
     ends: list[float] = field(default_factory=list)
     """When attempts failed or succeeded, within the window."""
     recovered_at: float = 0.0
+    failed_at: float = 0.0
+    cordons: dict[str, float] = field(default_factory=dict)
+    """Until when it gets no new work, by cause; infinite: until somebody lifts it."""
+    flaps: list[float] = field(default_factory=list)
+    """When it failed and came back, since it was last cordoned for that."""
+    flap_times: int = 0
+    flap_until: float = 0.0
+    """When the last cordon for that ends by itself."""
     stall: Stall | None = None
     """While it is stalled, and when it failed."""
     idled: set[str] = field(default_factory=set)

@@ -41,6 +41,7 @@ from events.work import CommandWork, PytestWork, Suite
 from events.worker import (
     Evidence,
     WorkerClaimed,
+    WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -60,6 +61,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerUncordoned,
     WorkerVanished,
 )
 
@@ -107,6 +109,10 @@ EXAMPLES: tuple[Event, ...] = (
     WorkerFailed(**WORKER, reason="silence", evidence=EVIDENCE, message="no heartbeat for 15.0 s"),
     WorkerPermanentlyFailed(worker_id="w1", attempts=5, message="5 attempts failed"),
     WorkerReadmitted(worker_id="w1", actor="alice", reason="new disk"),
+    WorkerCordoned(
+        worker_id="w1", cause="flapping", until=MOMENT, actor="alice", reason="3 failures", failures=3, times=2
+    ),
+    WorkerUncordoned(worker_id="w1", cause="operator", actor="alice", reason="new disk"),
     WorkerRecoveryScheduled(**WORKER, attempt=1, strategy="await", not_before=MOMENT),
     WorkerRecoveryStarted(**WORKER, attempt=1, strategy="restart", deadline=MOMENT),
     WorkerRecoveryProbed(**WORKER, attempt=1),

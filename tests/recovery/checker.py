@@ -113,6 +113,7 @@ def _check_workers(state: State) -> None:
         assert set(worker.running) == {one for one in worker.held if state.tasks[one].status == "running"}
         assert set(worker.revoked) == {one for one in worker.held if state.tasks[one].revoked}
         assert worker.status != "stalled" or worker.stall is not None
+    assert set(state.flapping) == {worker.worker_id for worker in workers if _flaps(state, worker)}
     assert set(state.accused) <= {worker.worker_id for worker in workers if worker.row is not None}
     assert all(not worker.row for worker in workers if worker.status not in WORD_COUNTS)
     missing = {worker.worker_id: worker.made_up for worker in state.workers.values() if worker.status == "exited"}
@@ -120,12 +121,17 @@ def _check_workers(state: State) -> None:
     assert state.made_up == {worker_id: label for worker_id, label in missing.items() if label is not None}
 
 
+def _flaps(state: State, worker: Worker) -> bool:
+    pausing = "flapping" in worker.cordons or worker.status in ("permanent", "stopped")
+    return len(worker.flaps) >= state.policy.flap_failures and not pausing
+
+
 def _check_availability(state: State) -> None:
     levels: dict[int, set[str]] = {}
     labels: dict[int, Counter[tuple[str, str]]] = {}
     slots = 0
     for worker_id, worker in state.workers.items():
-        if worker.status == "alive" and worker.attempt is None:
+        if worker.status == "alive" and worker.attempt is None and not worker.cordons:
             level = len(worker.held) // worker.slots
             levels.setdefault(level, set()).add(worker_id)
             if worker.labels:

@@ -57,6 +57,7 @@ from events.worker import (
     WorkerVanished,
 )
 from recovery.core import observe
+from tests.recovery.nonsense_orders import ORDERS, PAUSES
 from tests.recovery.story import WORK, Story, policy_changed, registered, submitted
 
 Step = tuple[str, int, int, int]
@@ -68,9 +69,9 @@ POLICIES = (
     Policy(verdict_retries=2, infrastructure_retries=0, max_recovery_attempts=2, recovery_attempt_timeout=5.0),
     Policy(heartbeat_interval=0.5, suspect_after=2.0, self_fence_after=3.0, failed_after=4.0, ahead=100.0),
     Policy(attempts_reset_after=10.0, recovery_attempts_window=60.0),
+    Policy(flap_failures=2, flap_cordon=20.0, flap_cordon_max=50.0, recovery_attempt_timeout=5.0),
     Policy(fail_fast_tasks=2, fail_fast_within=5.0, task_hang_cap=12.0, max_recovery_attempts=2),
 )
-PAUSES = (0.0, 0.3, 1.0, 7.0, 16.0, 40.0)
 DURATIONS = (0.0, 1.0, 0.1, 1e-3, 1e300, 5e-324)
 LABELS: tuple[dict[str, str], ...] = ({}, {}, {"gpu": "yes"}, {"gpu": "yes", "os": "linux"}, {"os": "plan9"}, {})
 
@@ -85,16 +86,16 @@ class Nonsense:
 
     # Who and which
 
-    def _worker_id(self, one: int) -> str:
+    def worker_id(self, one: int) -> str:
         return f"w{one % 4}"
 
     def _incarnation(self, one: int, two: int) -> int:
-        worker = self.story.state.workers.get(self._worker_id(one))
+        worker = self.story.state.workers.get(self.worker_id(one))
         present = 3 if worker is None else worker.incarnation
         return (present, present, present, present, max(0, present - 1), self.story.last + 1)[two]
 
     def _attempt(self, one: int, two: int) -> int:
-        worker = self.story.state.workers.get(self._worker_id(one))
+        worker = self.story.state.workers.get(self.worker_id(one))
         present = 1 if worker is None or worker.attempt is None else worker.attempt.number
         return present + (two == 5)
 
@@ -118,11 +119,11 @@ class Nonsense:
     # Workers
 
     def register(self, one: int, two: int, three: int) -> None:
-        self.story.tell(registered(self._worker_id(one), slots=1 + two % 3, labels=LABELS[three]))
+        self.story.tell(registered(self.worker_id(one), slots=1 + two % 3, labels=LABELS[three]))
 
     def beat(self, one: int, two: int, _: int) -> None:
-        if self._worker_id(one) in self.story.state.workers:
-            self.story.beat(self._worker_id(one), incarnation=self._incarnation(one, two))
+        if self.worker_id(one) in self.story.state.workers:
+            self.story.beat(self.worker_id(one), incarnation=self._incarnation(one, two))
 
     def all_beat(self, _one: int, two: int, three: int) -> None:
         self.story.beat(*self.story.state.workers, free=two, unreported=three // 4)
@@ -140,16 +141,16 @@ class Nonsense:
 
     def exit(self, one: int, two: int, three: int) -> None:
         incarnation = 0 if three == 0 else self._incarnation(one, two)
-        self.story.tell(WorkerExited(worker_id=self._worker_id(one), incarnation=incarnation, hung=three == 1))
+        self.story.tell(WorkerExited(worker_id=self.worker_id(one), incarnation=incarnation, hung=three == 1))
 
     def vanish(self, one: int, two: int, _: int) -> None:
         incarnation = self._incarnation(one, two)
         self.story.tell(
-            WorkerVanished(worker_id=self._worker_id(one), incarnation=incarnation, machine="m", lifeline="l")
+            WorkerVanished(worker_id=self.worker_id(one), incarnation=incarnation, machine="m", lifeline="l")
         )
 
     def disconnect(self, one: int, two: int, three: int) -> None:
-        worker_id, incarnation = self._worker_id(one), self._incarnation(one, two)
+        worker_id, incarnation = self.worker_id(one), self._incarnation(one, two)
         beat = self.story.state.beats.get(worker_id)
         known = 0 if beat is None or three == 0 else beat.sequence
         self.story.tell(
@@ -157,16 +158,16 @@ class Nonsense:
         )
 
     def drain(self, one: int, two: int, _: int) -> None:
-        self.story.tell(WorkerDraining(worker_id=self._worker_id(one), incarnation=self._incarnation(one, two)))
+        self.story.tell(WorkerDraining(worker_id=self.worker_id(one), incarnation=self._incarnation(one, two)))
 
     def stop(self, one: int, two: int, _: int) -> None:
-        self.story.tell(WorkerStopped(worker_id=self._worker_id(one), incarnation=self._incarnation(one, two)))
+        self.story.tell(WorkerStopped(worker_id=self.worker_id(one), incarnation=self._incarnation(one, two)))
 
     def fail(self, one: int, two: int, three: int) -> None:
         incarnation = None if three < 3 else self._incarnation(one, two)
         message = "x" * 32_768 if two == 0 else ""
         event = WorkerFailed(
-            worker_id=self._worker_id(one), reason="synthetic", incarnation=incarnation, message=message
+            worker_id=self.worker_id(one), reason="synthetic", incarnation=incarnation, message=message
         )
         self.story.tell(event, synthetic="drill" if three == 0 else None)
 
@@ -174,10 +175,10 @@ class Nonsense:
         evidence = Evidence(heartbeat_sequence=three)
         incarnation = self._incarnation(one, two)
         kind = WorkerSuspected if three % 2 else WorkerSuspicionRefuted
-        self.story.tell(kind(worker_id=self._worker_id(one), incarnation=incarnation, evidence=evidence))
+        self.story.tell(kind(worker_id=self.worker_id(one), incarnation=incarnation, evidence=evidence))
 
     def stall(self, one: int, two: int, three: int) -> None:
-        worker_id, incarnation = self._worker_id(one), self._incarnation(one, two)
+        worker_id, incarnation = self.worker_id(one), self._incarnation(one, two)
         if three == 0:
             self.story.tell(WorkerStallRefuted(worker_id=worker_id, incarnation=incarnation, reason="forged"))
             return
@@ -187,18 +188,18 @@ class Nonsense:
         )
 
     def exclude(self, one: int, _two: int, _three: int) -> None:
-        self.story.tell(WorkerPermanentlyFailed(worker_id=self._worker_id(one), attempts=0))
+        self.story.tell(WorkerPermanentlyFailed(worker_id=self.worker_id(one), attempts=0))
 
     def readmit(self, one: int, _two: int, _three: int) -> None:
-        self.story.tell(WorkerReadmitted(worker_id=self._worker_id(one), actor="alice"))
+        self.story.tell(WorkerReadmitted(worker_id=self.worker_id(one), actor="alice"))
 
     def answer(self, one: int, two: int, _: int) -> None:
         attempt, incarnation = self._attempt(one, two), self._incarnation(one, two)
-        self.story.tell(WorkerProbeAnswered(worker_id=self._worker_id(one), incarnation=incarnation, attempt=attempt))
+        self.story.tell(WorkerProbeAnswered(worker_id=self.worker_id(one), incarnation=incarnation, attempt=attempt))
 
     def forge_attempt(self, one: int, two: int, three: int) -> None:
         self.story.budgets_forged = True
-        worker_id, number, incarnation = self._worker_id(one), self._attempt(one, two), self._incarnation(one, two)
+        worker_id, number, incarnation = self.worker_id(one), self._attempt(one, two), self._incarnation(one, two)
         moment = utc(self.story.now + three)
         self.story.tell(
             (
@@ -256,7 +257,7 @@ class Nonsense:
     def fail_at_once(self, _one: int, two: int, _three: int) -> None:
         """Whoever holds tasks fails one."""
         for task in list(self.story.state.tasks.values()):
-            if task.status == "assigned" and task.worker_id == self._worker_id(two):
+            if task.status == "assigned" and task.worker_id == self.worker_id(two):
                 self.story.finish(task.task_id, "failed", 0.0)
                 self.story.tell(submitted(f"t{len(self.story.state.tasks)}", run_id="r0"))
                 return
@@ -294,7 +295,7 @@ class Nonsense:
             (
                 TaskAssigned(
                     task_id=task_id,
-                    worker_id=self._worker_id(two),
+                    worker_id=self.worker_id(two),
                     incarnation=self._incarnation(two, two),
                     attempt=attempt + 1,
                     work=WORK,
@@ -371,10 +372,10 @@ class Nonsense:
         self.story.leading = False
 
 
-VERBS: dict[str, Callable[[Nonsense, int, int, int], None]] = {
+VERBS: dict[str, Callable[[Nonsense, int, int, int], None]] = ORDERS | {
     name: verb
     for name, verb in vars(Nonsense).items()
-    if callable(verb) and not name.startswith("_") and name != "play"
+    if callable(verb) and not name.startswith("_") and name not in ("play", "worker_id")
 }
 OFTEN = (
     *("register", "submit", "start", "finish", "live_on", "exit", "answer", "wait", "settle"),

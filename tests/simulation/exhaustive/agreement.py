@@ -62,6 +62,8 @@ def _agree_on_worker(world: World, worker_id: str, entry: WorkerEntry) -> None:
     said = None if attempt is None else (attempt.number, attempt.status, attempt.answered)
     if said != entry.repair:
         raise Violation(f"{worker_id} is under {said} for the core, and {entry.repair} by the log")
+    if bool(worker.cordons) != entry.cordoned:
+        raise Violation(f"{worker_id} is under {worker.cordons} for the core, and {entry} by the log")
     if worker.incarnation != entry.incarnation:
         raise Violation(
             f"{worker_id} has incarnation {worker.incarnation} for the core, {entry.incarnation} by the log"

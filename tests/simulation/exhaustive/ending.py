@@ -2,7 +2,18 @@
 
 from tests.simulation.exhaustive.actions import rule
 from tests.simulation.exhaustive.entries import Standing, Violation
-from tests.simulation.exhaustive.facts import answer, beat, exit_seen, finish, give_back, readmit, register, start, stop
+from tests.simulation.exhaustive.facts import (
+    answer,
+    beat,
+    exit_seen,
+    finish,
+    give_back,
+    readmit,
+    register,
+    start,
+    stop,
+    uncordon,
+)
 from tests.simulation.exhaustive.world import POLICY_NAMES, TASKS, UNIT, WORKERS, World
 
 STEPS_MAX = 40
@@ -76,6 +87,7 @@ def _behave(world: World, worker_id: str) -> None:
         readmit(world, worker_id)
     elif worker.standing in ("absent", "exited", "failed", "stopped"):
         register(world, worker_id)
+    uncordon(world, worker_id)
     beat(world, worker_id)
     world.settle()
     answer(world, worker_id)

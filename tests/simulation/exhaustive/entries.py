@@ -64,6 +64,7 @@ class WorkerEntry:
     repair: Repair | None = None
     failures: int = 0
     """Attempts to bring it back that failed since one succeeded."""
+    cordoned: bool = False
 
 
 class Limits(NamedTuple):

@@ -13,6 +13,7 @@ from events.task import (
     TaskSubmitted,
 )
 from events.worker import (
+    WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -21,6 +22,7 @@ from events.worker import (
     WorkerReadmitted,
     WorkerRegistered,
     WorkerStopped,
+    WorkerUncordoned,
     WorkerVanished,
 )
 from tests.simulation.exhaustive.entries import LIVE
@@ -269,6 +271,18 @@ def answer_late(world: World, worker_id: str) -> Done:
         return None
     number = worker.repair.number
     return world.record(WorkerProbeAnswered(worker_id=worker_id, incarnation=worker.former, attempt=number))
+
+
+def cordon(world: World, worker_id: str) -> Done:
+    if world.ledger.workers[worker_id].standing == "absent" or world.ledger.workers[worker_id].cordoned:
+        return None
+    return world.record(WorkerCordoned(worker_id=worker_id, cause="operator", actor="operator"))
+
+
+def uncordon(world: World, worker_id: str) -> Done:
+    if not world.ledger.workers[worker_id].cordoned:
+        return None
+    return world.record(WorkerUncordoned(worker_id=worker_id, actor="operator"))
 
 
 def readmit(world: World, worker_id: str) -> Done:

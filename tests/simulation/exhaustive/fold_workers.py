@@ -7,12 +7,14 @@ from recovery.detectors import detector_for
 from recovery.entities import (
     Attempt,
     Beat,
+    Cordon,
     CutOff,
     Run,
     Stall,
     Worker,
 )
 from recovery.state import State
+from recovery.timers import NEVER
 from tests.simulation.exhaustive import idleness
 from tests.simulation.exhaustive.frames import AGE_MAX, PAST_MAX, Frame
 from tests.simulation.exhaustive.ranks import KNOWN
@@ -59,6 +61,7 @@ def pack(state: State, worker_id: str, frame: Frame) -> Packed | None:
         _cut_off(worker, beat, frame),
         THRESHOLDS.index(worker.detector.thresholds),
         _doings(state, worker, beat, frame),
+        bool(worker.cordons),
     )
 
 
@@ -147,6 +150,7 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
         *(status, incarnation, age, held, suspected, failed, attempt, failures, ended, recovered, heard_of, cut_off),
         thresholds,
         doings,
+        cordoned,
     ) = raw
     worker = state.workers[worker_id] = Worker(
         worker_id,
@@ -169,6 +173,7 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
         recovered_at=0.0 if recovered is None else now - recovered,
         cut_off=None if cut_off is None else CutOff(cut_off, 1),
         moved_at=now,
+        cordons={"operator": Cordon(NEVER, "")} if cordoned else {},
     )
     if doings is not None:
         _unpack_doings(worker, doings, now)

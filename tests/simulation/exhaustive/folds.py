@@ -16,6 +16,7 @@ What is left out, and why nobody can miss it:
   slots, when they last stood in the way (`idleness`). The intervals between them count for the other detector alone.
 - Former rules, but for whether a worker has heard of the last change that matters (`rulebooks`).
 - Rows of attempts that fail at once, and tasks that hang: here no attempt does, and no task runs for so long.
+- Failures with good recoveries: no policy here calls any number of them flapping, and only operators cordon.
 - How many attempts have ended, beyond those that make the backoff reach its cap; when they did, as the window is
   endless. (How many have failed is kept: the number decides.)
 
@@ -192,6 +193,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.tasks_by_status = Counter(dict(zip(TASK_STATUS, counts, strict=True)))
     state.timers, state.useless = Timers(), Timers()
     state.accused = {}
+    state.flapping = {}
     state.made_up = {}
     if timers is None:
         for worker in state.workers.values():

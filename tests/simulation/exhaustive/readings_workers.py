@@ -2,6 +2,7 @@
 
 from events.base import Event
 from events.worker import (
+    WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
     WorkerExited,
@@ -21,6 +22,7 @@ from events.worker import (
     WorkerStopped,
     WorkerSuspected,
     WorkerSuspicionRefuted,
+    WorkerUncordoned,
     WorkerVanished,
 )
 from tests.simulation.exhaustive.entries import LIVE, Ledger, Repair, RepairStage, Standing, Violation, WorkerEntry
@@ -107,6 +109,20 @@ def _readmitted(ledger: Ledger, event: WorkerReadmitted, _: int) -> bool:
         return False
     worker.standing = "alive" if worker.incarnation > worker.failed_incarnation else "failed"
     worker.failures = 0
+    return True
+
+
+def _cordoned(ledger: Ledger, event: WorkerCordoned, _: int) -> bool:
+    if event.cause != "operator":
+        raise Violation(f"{event.worker_id} is cordoned by a rule that no policy has")
+    ledger.workers[event.worker_id].cordoned = True
+    return True
+
+
+def _uncordoned(ledger: Ledger, event: WorkerUncordoned, _: int) -> bool:
+    if not event.actor:
+        raise Violation(f"{event.worker_id} is released, and nobody said so")
+    ledger.workers[event.worker_id].cordoned = False
     return True
 
 
@@ -199,6 +215,8 @@ WORKER_READINGS: dict[type[Event], Reading] = {
     WorkerFailed: _moved,
     WorkerPermanentlyFailed: _permanently_failed,
     WorkerReadmitted: _readmitted,
+    WorkerCordoned: _cordoned,
+    WorkerUncordoned: _uncordoned,
     WorkerRecoveryScheduled: _scheduled,
     WorkerRecoveryStarted: _repair_started,
     WorkerRecoveryProbed: _probed,

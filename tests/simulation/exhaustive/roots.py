@@ -58,6 +58,7 @@ THEMES: dict[str, tuple[str, ...]] = {
         *("submit t1", "start t1", "finish t1 passed", "finish t1 failed", "finish t1 fenced", "finish t1 cancelled"),
         *("give back t1", "cancel t1", "start late t1", "pass late t1", "exit seen w1", "exit seen w2", "register w1"),
         *("register w2", "beat w1", "beat w2", "drain w1", "answer w1", "answer w2", "rule usual", "rule retrying"),
+        *("cordon w1", "uncordon w1"),
     ),
     # Leaders are slow, crash and are replaced while one worker comes and goes with the one task.
     "leaders": (

@@ -26,7 +26,7 @@ def taken_over(state: State, frame: Frame) -> float | None:
         beat = beat_of(state, worker_id, frame)
         if beat is None or began(state, worker_id, beat) >= elected_at:
             continue
-        if beat.time > elected_at or frame.now - beat.time <= UNIT:
+        if beat.time > elected_at or 0.0 <= frame.now - beat.time <= UNIT:
             return elected_at
     return None
 
@@ -60,9 +60,10 @@ def began(state: State, worker_id: str, beat: Beat) -> float:
 
 
 def row(state: State, worker_id: str, beat: Beat, frame: Frame) -> int:
-    """For how many steps of time it has lasted, if it can still grow or spans an election."""
+    """For how many steps of time it has lasted, if it can still grow, which it cannot behind a clock that was set back,
+    or spans an election."""
     since = began(state, worker_id, beat)
-    if frame.alone and frame.now - beat.time > UNIT:
+    if frame.alone and not 0.0 <= frame.now - beat.time <= UNIT:
         elected_at = taken_over(state, frame)
         if elected_at is None or not since < elected_at < beat.time:
             return 0

@@ -69,6 +69,7 @@ USUAL = Policy(
     recovery_backoff=UNIT,
     recovery_attempt_timeout=4 * UNIT,
     attempts_reset_after=4 * UNIT,
+    flap_failures=1000,
     infrastructure_retries=1,
     verdict_retries=0,
     ahead=1.0,
