@@ -15,6 +15,8 @@ from events.system import (
     PaceChanged,
     PolicyChanged,
     ProjectionRebuilt,
+    RecoveryPaused,
+    RecoveryResumed,
     RunCancelRequested,
     RunSubmitted,
     SystemRecoveryCompleted,
@@ -39,6 +41,7 @@ from events.worker import (
     WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -51,6 +54,7 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerRetired,
     WorkerStalled,
     WorkerStallRefuted,
     WorkerStopped,
@@ -63,6 +67,7 @@ from events.worker import (
 AnyEvent = (
     WorkerRegistered
     | WorkerClaimed
+    | WorkerDrainRequested
     | WorkerDraining
     | WorkerStopped
     | WorkerExited
@@ -73,6 +78,7 @@ AnyEvent = (
     | WorkerStalled
     | WorkerStallRefuted
     | WorkerFailed
+    | WorkerRetired
     | WorkerPermanentlyFailed
     | WorkerReadmitted
     | WorkerCordoned
@@ -98,6 +104,8 @@ AnyEvent = (
     | CoordinatorStopped
     | LeaderElected
     | PolicyChanged
+    | RecoveryPaused
+    | RecoveryResumed
     | RunSubmitted
     | RunCancelRequested
     | SystemStatusChanged

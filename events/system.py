@@ -40,6 +40,21 @@ class PolicyChanged(SystemEvent, tag="system.policy_changed", frozen=True, kw_on
     actor: Text
 
 
+class RecoveryPaused(SystemEvent, tag="system.recovery_paused", frozen=True, kw_only=True):
+    """An operator has halted recovery, under whatever policy: failures are detected and recorded, and nothing is done
+    about them. Work goes on at whoever is well. Holds until `RecoveryResumed`."""
+
+    actor: Text
+    reason: Text = ""
+
+
+class RecoveryResumed(SystemEvent, tag="system.recovery_resumed", frozen=True, kw_only=True):
+    """What is owed by now is done, if the policy admits it."""
+
+    actor: Text
+    reason: Text = ""
+
+
 class PaceChanged(SystemEvent, tag="system.pace_changed", frozen=True, kw_only=True):
     """From here on all workers beat `stretch` times more slowly than the policy says, and silence is judged with as
     much more patience: otherwise so many would send more than `heartbeat_rate_max`. Holds under every policy until the

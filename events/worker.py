@@ -45,6 +45,20 @@ class WorkerClaimed(WorkerEvent, tag="worker.claimed", frozen=True, kw_only=True
     """As in the registration that will follow."""
 
 
+class WorkerDrainRequested(WorkerEvent, tag="worker.drain_requested", frozen=True, kw_only=True):
+    """An order to the worker: it takes no new work, finishes what runs, hands back what waits, and ends in order. With
+    `restart` it begins anew instead, as another incarnation. No failure; until then it gets nothing.
+
+    Whoever lives under this id and hears it obeys. One that ends before it could is not brought back.
+    """
+
+    actor: Text
+    reason: Text = ""
+    restart: bool = False
+    incarnation: Sequence | None = None
+    """The only one that is to obey; None: whichever hears it."""
+
+
 class WorkerDraining(WorkerEvent, tag="worker.draining", frozen=True, kw_only=True):
     """It takes no new work, finishes what runs, hands back what waits. No failure."""
 
@@ -174,6 +188,13 @@ class WorkerFailed(WorkerEvent, tag="worker.failed", frozen=True, kw_only=True):
     incarnation: Sequence | None = None
     evidence: Evidence | None = None
     message: Text = ""
+
+
+class WorkerRetired(WorkerEvent, tag="worker.retired", frozen=True, kw_only=True):
+    """It failed before it could end in order, as it had been told to. Nobody brings it back."""
+
+    incarnation: Sequence
+    reason: Text = ""
 
 
 class WorkerPermanentlyFailed(WorkerEvent, tag="worker.permanently_failed", frozen=True, kw_only=True):

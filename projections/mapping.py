@@ -13,6 +13,7 @@ from projections.working_set import Handler, Handlers, WorkingSet, microseconds
 HANDLERS: Handlers = {
     worker.WorkerRegistered: worker_rows.registered,
     worker.WorkerClaimed: worker_rows.seen,
+    worker.WorkerDrainRequested: worker_rows.drain_requested,
     worker.WorkerDraining: worker_rows.draining,
     worker.WorkerStopped: worker_rows.stopped,
     worker.WorkerExited: worker_rows.seen,
@@ -23,6 +24,7 @@ HANDLERS: Handlers = {
     worker.WorkerStalled: worker_rows.stalled,
     worker.WorkerStallRefuted: worker_rows.stall_refuted,
     worker.WorkerFailed: worker_rows.failed,
+    worker.WorkerRetired: worker_rows.retired,
     worker.WorkerPermanentlyFailed: worker_rows.permanently_failed,
     worker.WorkerReadmitted: worker_rows.readmitted,
     worker.WorkerCordoned: worker_rows.seen,

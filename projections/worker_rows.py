@@ -14,6 +14,7 @@ from events.worker import (
     WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -26,6 +27,7 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerRetired,
     WorkerStalled,
     WorkerStallRefuted,
     WorkerStopped,
@@ -101,6 +103,16 @@ def stall_refuted(rows: WorkingSet, at: Recorded, event: WorkerStallRefuted) -> 
     _move(rows, at, event, before=("stalled",), after="alive")
 
 
+def drain_requested(rows: WorkingSet, at: Recorded, event: WorkerDrainRequested) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    if event.incarnation in (None, row.incarnation) and row.status in ("alive", "suspect", "stalled"):
+        row.status = "draining"
+
+
+def retired(rows: WorkingSet, at: Recorded, event: WorkerRetired) -> None:
+    _move(rows, at, event, before=("failed", "recovering"), after="stopped")
+
+
 def draining(rows: WorkingSet, at: Recorded, event: WorkerDraining) -> None:
     _move(rows, at, event, before=("alive", "suspect", "stalled"), after="draining")
 
@@ -117,6 +129,7 @@ def _move(
     | WorkerStalled
     | WorkerStallRefuted
     | WorkerDraining
+    | WorkerRetired
     | WorkerStopped,
     *,
     before: tuple[str, ...],

@@ -48,7 +48,7 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
         owed_to_workers(state, now),
         owed_to_useless(state, now),
         owed_to_flapping(state, now),
-        owed_to_orphans(state, now) if state.policy.auto_recovery else (),
+        owed_to_orphans(state, now) if state.may_repair else (),
         owed_to_system(state, now),
         owed_to_watch(state, now),
         owed_to_settle(state),

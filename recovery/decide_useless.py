@@ -95,7 +95,7 @@ def _about_stalled(state: State, worker: Worker, now: float) -> Decision | None:
 
 def _taken_back(state: State, worker: Worker, now: float) -> Iterator[Decision]:
     """What a worker has not begun in time, and all that a stalled one has not begun."""
-    if worker.status == "stalled" and state.policy.auto_recovery:
+    if worker.status == "stalled" and state.may_repair:
         reason, rule, overdue = "its worker is stalled", "unstarted at a stalled worker", False
     elif unstarted_at(state, worker) <= now:
         deadline = state.policy.assignment_start_deadline
@@ -119,7 +119,7 @@ def _about_accused(state: State, worker: Worker, now: float) -> Decision | None:
     """Others have the word: what fails elsewhere as well is the work's fault."""
     row, stall, policy = worker.row, worker.stall, state.policy
     assert row is not None
-    if not policy.auto_recovery:
+    if not state.may_repair:
         return None
     if worker.status == "alive":
         if not accused(state, worker):

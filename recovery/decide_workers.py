@@ -16,6 +16,7 @@ from events.worker import (
     WorkerRecoveryStarted,
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
+    WorkerRetired,
     WorkerSuspected,
     WorkerSuspicionRefuted,
 )
@@ -85,16 +86,27 @@ def _doubt(state: State, silence: float) -> Decision:
 
 def owed_to_worker(state: State, worker: Worker, now: float) -> Decision | None:
     """At most one step a cycle; judgement comes first."""
-    return judgement(state, worker, now) or _repair(state, worker, now) or expiry(worker, now)
+    return judgement(state, worker, now) or _retirement(worker) or _repair(state, worker, now) or expiry(worker, now)
 
 
 def _repair(state: State, worker: Worker, now: float) -> Decision | None:
-    if state.policy.auto_recovery:
+    if state.may_repair:
         return next_step(state, worker, now)
     if worker.attempt is not None:
         # Left open it would keep a worker that is back from its work.
-        return _superseded(worker, worker.attempt, "automatic recovery was switched off")
+        by = "automatic recovery was switched off" if state.pause is None else "recovery was paused"
+        return _superseded(worker, worker.attempt, by)
     return None
+
+
+def _retirement(worker: Worker) -> Decision | None:
+    """Whoever was told to end has ended, if not in order."""
+    if worker.status != "failed" or not worker.leaving:
+        return None
+    event = WorkerRetired(
+        worker_id=worker.worker_id, incarnation=worker.incarnation, reason="it was told to end, and failed before that"
+    )
+    return about(worker, event, "a worker that was to end is not brought back")
 
 
 def judgement(state: State, worker: Worker, now: float) -> Decision | None:

@@ -44,6 +44,15 @@ class CutOff(NamedTuple):
     event_sequence: int
 
 
+class Pause(NamedTuple):
+    """An operator has halted recovery."""
+
+    actor: str
+    reason: str
+    since: float
+    sequence: int
+
+
 class Run(NamedTuple):
     """An attempt at a task that runs."""
 
@@ -176,6 +185,8 @@ class Worker:
     """Where a witness can look whether anything is left of the present incarnation, and for what."""
     cut_off: CutOff | None = None
     """Found without a connection, and not suspected for it yet."""
+    leaving: bool = False
+    """It was told to end, and not to come back. A new registration is of somebody who was not told."""
     failed_incarnation: int = 0
     failed_at: float = 0.0
     failure_reason: FailureReason = "unknown"

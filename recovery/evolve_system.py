@@ -11,12 +11,14 @@ from events.system import (
     LeaderElected,
     PaceChanged,
     PolicyChanged,
+    RecoveryPaused,
+    RecoveryResumed,
     SystemRecoveryCompleted,
     SystemRecoveryStarted,
     SystemStatusChanged,
     WatchContinued,
 )
-from recovery.entities import Incident, Loss, Worker
+from recovery.entities import Incident, Loss, Pause, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
 from recovery.pacing import dated
@@ -52,6 +54,23 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.policy_actor = event.actor
     state.requeues_until = dated(state.policy, state.requeues_until, recorded.time)
     _change_rules(state, recorded.sequence, state.rules.stretch)
+    return True
+
+
+def paused(state: State, recorded: Recorded, event: RecoveryPaused) -> bool:
+    if state.pause is not None:
+        return False
+    state.pause = Pause(event.actor, event.reason, recorded.time, recorded.sequence)
+    _index_all_workers(state)
+    return True
+
+
+def resumed(state: State, recorded: Recorded, event: RecoveryResumed) -> bool:
+    del recorded, event
+    if state.pause is None:
+        return False
+    state.pause = None
+    _index_all_workers(state)
     return True
 
 
@@ -181,6 +200,8 @@ HANDLERS: dict[type[Event], Handler] = {
     LeaderElected: leader_elected,
     CoordinatorStopped: coordinator_stopped,
     PolicyChanged: policy_changed,
+    RecoveryPaused: paused,
+    RecoveryResumed: resumed,
     PaceChanged: pace_changed,
     WatchContinued: watch_continued,
     DetectorDegraded: detector_degraded,

@@ -31,7 +31,7 @@ from recovery.fitness import clear, note_restart, passed_elsewhere
 from recovery.flapping import forgive, note_return
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_worker, load_level
-from recovery.lifecycle import ATTEMPT, LIVE, WORKER, WorkerStatus
+from recovery.lifecycle import ATTEMPT, LEAVING, LIVE, WORKER, WorkerStatus
 from recovery.state import State
 from recovery.timers import NEVER
 
@@ -43,6 +43,7 @@ def _change(state: State, worker: Worker, status: WorkerStatus) -> None:
     """Moves a worker to another status and keeps the counts."""
     state.workers_live += (status in COUNTED_LIVE) - (worker.status in COUNTED_LIVE)
     state.workers_expected += (status in EXPECTED) - (worker.status in EXPECTED)
+    worker.leaving = worker.leaving and status in LEAVING
     worker.status = status
 
 

@@ -56,11 +56,11 @@ def _recovery_owes_at(state: State, worker: Worker, *, exactly: bool) -> float:
         if attempt is None:
             return silence
         return min(silence, _attempt_owes_at(state, worker, attempt))
-    if status == "exited":
+    if status == "exited" or (status == "failed" and worker.leaving):
         return AT_ONCE
     if attempt is None:
-        return AT_ONCE if status == "failed" and state.policy.auto_recovery else NEVER
-    if not state.policy.auto_recovery:
+        return AT_ONCE if status == "failed" and state.may_repair else NEVER
+    if not state.may_repair:
         return AT_ONCE
     if status != "failed" or attempt.status == "probed":
         return AT_ONCE
@@ -110,7 +110,7 @@ def failed_after(state: State, worker: Worker, beat: Beat, *, exactly: bool = Tr
 
 def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:
     """For a worker that is live again while an attempt to bring it back is open."""
-    if not state.policy.auto_recovery or attempt.status == "scheduled":
+    if not state.may_repair or attempt.status == "scheduled":
         return AT_ONCE
     beats = state.last_beat(worker) is not None
     if attempt.status == "started":

@@ -17,6 +17,7 @@ from events.task import (
 )
 from events.worker import (
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -28,6 +29,7 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerRetired,
     WorkerStalled,
     WorkerStallRefuted,
     WorkerStopped,
@@ -48,9 +50,13 @@ AttemptStatus = Literal["scheduled", "started", "probed"]
 LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts and whose tasks are theirs."""
 
+LEAVING: frozenset[WorkerStatus] = frozenset({"draining", "exited", "failed"})
+"""Those for whom an order to end still stands."""
+
 WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("alive", WorkerSuspected): "suspect",
     ("alive", WorkerStalled): "stalled",
+    ("alive", WorkerDrainRequested): "draining",
     ("alive", WorkerDraining): "draining",
     ("alive", WorkerStopped): "stopped",
     ("alive", WorkerExited): "exited",
@@ -58,6 +64,7 @@ WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("alive", WorkerFailed): "failed",
     ("alive", WorkerRegistered): "alive",
     ("suspect", WorkerSuspicionRefuted): "alive",
+    ("suspect", WorkerDrainRequested): "draining",
     ("suspect", WorkerDraining): "draining",
     ("suspect", WorkerStopped): "stopped",
     ("suspect", WorkerExited): "exited",
@@ -66,21 +73,27 @@ WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("suspect", WorkerRegistered): "alive",
     ("stalled", WorkerStalled): "stalled",
     ("stalled", WorkerStallRefuted): "alive",
+    ("stalled", WorkerDrainRequested): "draining",
     ("stalled", WorkerDraining): "draining",
     ("stalled", WorkerStopped): "stopped",
     ("stalled", WorkerExited): "exited",
     ("stalled", WorkerVanished): "exited",
     ("stalled", WorkerFailed): "failed",
     ("stalled", WorkerRegistered): "alive",
+    ("draining", WorkerDrainRequested): "draining",
+    ("draining", WorkerDraining): "draining",
     ("draining", WorkerStopped): "stopped",
     ("draining", WorkerExited): "exited",
     ("draining", WorkerVanished): "exited",
     ("draining", WorkerFailed): "failed",
     ("draining", WorkerRegistered): "alive",
+    ("exited", WorkerDrainRequested): "exited",
     ("exited", WorkerFailed): "failed",
     ("exited", WorkerStopped): "stopped",
     ("exited", WorkerRegistered): "alive",
     ("failed", WorkerRegistered): "alive",
+    ("failed", WorkerDrainRequested): "failed",
+    ("failed", WorkerRetired): "stopped",
     ("failed", WorkerStopped): "stopped",
     ("failed", WorkerPermanentlyFailed): "permanent",
     ("permanent", WorkerRegistered): "permanent",

@@ -69,7 +69,7 @@ def run_hung_at(state: State, worker: Worker, task_id: str, run: Run) -> float:
     if task_id in worker.revoked:
         return NEVER
     if task.hung:
-        return AT_ONCE if state.policy.auto_recovery else NEVER
+        return AT_ONCE if state.may_repair else NEVER
     beat = witness(state, worker)
     if beat is None:
         return NEVER
@@ -80,7 +80,7 @@ def run_hung_at(state: State, worker: Worker, task_id: str, run: Run) -> float:
 def unheeded_at(state: State, worker: Worker) -> float:
     """When it has left an order unanswered for too long."""
     stall = worker.stall if worker.status == "stalled" else None
-    if not worker.revoked or not state.policy.auto_recovery or worker.status == "draining":
+    if not worker.revoked or not state.may_repair or worker.status == "draining":
         return NEVER
     beat = witness(state, worker)
     if beat is None or (stall is not None and stall.restart):
@@ -91,7 +91,7 @@ def unheeded_at(state: State, worker: Worker) -> float:
 
 def unstarted_at(state: State, worker: Worker) -> float:
     """When it has not begun for too long what it has a free slot for, or has to be called stalled because of that."""
-    if worker.status != "alive" or not state.policy.auto_recovery:
+    if worker.status != "alive" or not state.may_repair:
         return NEVER
     if worker.idled:
         return AT_ONCE
@@ -110,9 +110,9 @@ def stalled_at(state: State, worker: Worker) -> float:
     assert stall is not None
     if acquittal(worker):
         return AT_ONCE
-    if state.policy.auto_recovery and unstarted_tasks(worker):
+    if state.may_repair and unstarted_tasks(worker):
         return AT_ONCE
-    if stall.cause == "failing_fast" and not stall.restart and state.policy.auto_recovery:
+    if stall.cause == "failing_fast" and not stall.restart and state.may_repair:
         return stall.since + state.policy.fail_fast_judgement
     return NEVER
 

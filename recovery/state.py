@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
-from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Task, Worker
+from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Pause, Task, Worker
 from recovery.queue import ByPriority, WaitingTasks
 from recovery.rules import RuleBook
 from recovery.timers import Timers
@@ -24,6 +24,8 @@ class State:
     policy_recorded: bool = False
     """False until the first `PolicyChanged`: until then the defaults are in force."""
     policy_actor: str = ""
+    pause: Pause | None = None
+    """An operator has halted recovery, whatever the policy says."""
     rules: RuleBook = field(default_factory=RuleBook)
     """The policy and the pace, as far as they concern silence."""
     term: int = 0
@@ -102,6 +104,11 @@ class State:
     """Workers that are missing because of a synthetic failure, with its label."""
     workers_live: int = 0
     workers_expected: int = 0
+
+    @property
+    def may_repair(self) -> bool:
+        """Whether anything may be done about a failure: by the policy, and as far as no operator has halted it."""
+        return self.pause is None and self.policy.auto_recovery
 
     def last_beat(self, worker: Worker) -> Beat | None:
         """The last heartbeat of the worker's present incarnation."""

@@ -14,7 +14,7 @@ import structlog
 from events.bus import Bus
 from events.ending import ended
 from events.envelope import Recorded
-from events.errors import LogError, PositionLost
+from events.errors import PositionLost
 from events.jetstream import JetStreamLog
 from events.log import START, verify_position
 from events.streams import Streams
@@ -24,6 +24,7 @@ from events.work import CommandWork
 from events.worker import (
     WorkerClaimed,
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerFailed,
     WorkerProbeAnswered,
     WorkerRecoveryProbed,
@@ -41,7 +42,7 @@ from worker.patience import until_answered
 from worker.ports import Link, Surroundings
 from worker.ruling import TAILS as RULES
 from worker.ruling import Rules, Ruling, ruling_in_force
-from worker.succession import Registration, Taken, said_of
+from worker.succession import Registration, Taken, is_condemned, said_of
 from worker.tenure import Tenure
 from worker.witness import serve_presence
 
@@ -54,6 +55,8 @@ SUPERSEDED = 4
 FLUSH_S_MAX = 30.0
 BEGIN_S_MAX = 5.0
 HURRIED_FLUSH_S_MAX = 2.0
+REASON_MAX = 1000
+"""Characters of somebody's order that are repeated."""
 
 
 class Agent:
@@ -80,6 +83,8 @@ class Agent:
         """What belongs to the present incarnation."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain: asyncio.Task[None] | None = None
+        self._anew = False
+        """It drains in order to be started again."""
         self._terminations = 0
         self.exit: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -177,6 +182,9 @@ class Agent:
             if event.incarnation in (None, tenure.incarnation):
                 logger.warning("worker_condemned", incarnation=tenure.incarnation, reason=event.reason)
                 return await self._renew(tenure, "it was given up while it drained")
+        elif isinstance(event, WorkerDrainRequested):
+            if event.incarnation in (None, tenure.incarnation):
+                self._obey_order(recorded, event)
         elif isinstance(event, WorkerRecoveryProbed):
             if event.incarnation == tenure.incarnation:
                 self._answer_probe(recorded, event)
@@ -235,7 +243,7 @@ class Agent:
         )
         beating = heart.run(
             vitals=tenure.vitals,
-            condemned=lambda: self._condemned(incarnation),
+            condemned=lambda: is_condemned(self.log, self.options.worker_id, incarnation),
             on_shortened=lambda: self._lanes.limit(heart.keep_s),
             on_acknowledged=self._acknowledged,
             on_fence=lambda: self._fence(tenure),
@@ -244,20 +252,6 @@ class Agent:
         self._begun.set()
         self._serving = [self._start(beating), self._start(outbox.run())]
         return tenure
-
-    async def _condemned(self, incarnation: int) -> bool:
-        """Asked of the log directly: what follows it may be behind by all that has come while we were cut off."""
-        try:
-            last = await self.log.last_on(f"worker.{self.options.worker_id}.failed")
-        except LogError:
-            return True  # asked again with the next heartbeat
-        failure = None if last is None else last.event
-        return (
-            last is not None
-            and isinstance(failure, WorkerFailed)
-            and last.sequence > incarnation
-            and failure.incarnation in (None, incarnation)
-        )
 
     async def _renew(self, tenure: Tenure, over: str) -> Tenure:
         """This incarnation is given up and its tasks are somebody else's: all of it stops, and a new one begins. `over`
@@ -268,7 +262,7 @@ class Agent:
             task.cancel()
         await tenure.discard()
         if self._drain is not None:
-            self._end(STOPPED, "stopped", over)
+            self._end(STOPPED, "drained" if self._anew else "stopped", over)
             return tenure
         try:
             return self._begin(await self._register())
@@ -318,13 +312,25 @@ class Agent:
     def terminate(self) -> None:
         """Drains at the first call, ends at once at the second."""
         self._terminations += 1
+        self._anew = False
         if self._terminations == 1:
-            self._drain = self._start(self._drain_and_stop())
+            self._begin_to_drain("SIGTERM")
         elif self._drain is not None and self._terminations == 2:
             self._drain.cancel()
             self._start(self._stop_now())
 
-    async def _drain_and_stop(self) -> None:
+    def _obey_order(self, recorded: Recorded, order: WorkerDrainRequested) -> None:
+        """Whoever ordered it to start anew may be overruled by who ends it, and not the other way round."""
+        self._anew = order.restart if self._drain is None else self._anew and order.restart
+        what = "to start anew" if order.restart else "to end"
+        why = f": {order.reason}" if order.reason else ""
+        self._begin_to_drain(f"{what}, by order of {order.actor}{why}"[:REASON_MAX], recorded.id)
+
+    def _begin_to_drain(self, reason: str, cause: str | None = None) -> None:
+        if self._drain is None:
+            self._drain = self._start(self._drain_and_stop(reason, cause))
+
+    async def _drain_and_stop(self, reason: str, cause: str | None) -> None:
         try:
             async with asyncio.timeout(BEGIN_S_MAX):
                 await self._begun.wait()
@@ -334,8 +340,8 @@ class Agent:
         tenure, outbox = self._tenure, self._outbox
         assert tenure is not None
         assert outbox is not None
-        draining = WorkerDraining(worker_id=tenure.worker_id, incarnation=tenure.incarnation, reason="SIGTERM")
-        outbox.put([self._writer.draft(draining)])
+        draining = WorkerDraining(worker_id=tenure.worker_id, incarnation=tenure.incarnation, reason=reason)
+        outbox.put([self._writer.draft(draining, causation_id=cause)])
         tenure.hand_back()
         try:
             async with asyncio.timeout(self.options.drain_timeout_s):
@@ -356,12 +362,15 @@ class Agent:
         await self._say_goodbye(tenure, outbox, "asked twice to stop", HURRIED_FLUSH_S_MAX)
 
     async def _say_goodbye(self, tenure: Tenure, outbox: Outbox, reason: str, within_s: float) -> None:
+        """One that is to start anew does not say that it has stopped: its next registration tells all there is to tell,
+        and until then its silence is watched."""
         stopped = WorkerStopped(worker_id=tenure.worker_id, incarnation=tenure.incarnation, reason=reason)
         # The slots' last words come in the loop's next turn, and have to be said before this.
         await asyncio.sleep(0)
-        outbox.put([self._writer.draft(stopped)])
+        if not self._anew:
+            outbox.put([self._writer.draft(stopped)])
         if await outbox.flushed(within_s):
-            self._end(STOPPED, "stopped", reason)
+            self._end(STOPPED, "drained" if self._anew else "stopped", reason)
         else:
             self._end(
                 UNREACHABLE,

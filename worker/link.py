@@ -1,7 +1,8 @@
 """The socket between a supervisor and its agent: one packet is one message, a word and its argument.
 
 From the agent: `registering EVENT_ID` before it appends its registration, `registered INCARNATION` once it is stored,
-`pong NUMBER`, and as its last word `stopped WHY`, `superseded WHY` or `failed WHY`. From the supervisor: `ping NUMBER`.
+`pong NUMBER`, and as its last word `stopped WHY`, `drained WHY` (it is to be started again), `superseded WHY` or
+`failed WHY`. From the supervisor: `ping NUMBER`.
 
 A supervisor that knows the id of a registration before it is stored can tell its own worker's from a stranger's, and
 finds the incarnation in the log when the agent died between the append and telling it.

@@ -1,6 +1,6 @@
 """The rules that a worker lives by: the policy and the pace in force, and what they come to for this one worker."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 from events.base import Event
@@ -79,13 +79,13 @@ async def _last(log: EventLog) -> Ruling:
         pace = await log.last_on(PACE)
         # Two questions are not one moment. A policy that was in force before and after this pace was so with it.
         before, policy = policy, await log.last_on(POLICY)
-        if _sequence(before) == _sequence(policy):
+        if sequence_of(before) == sequence_of(policy):
             break
-    if _garbled(policy, PolicyChanged) or _garbled(pace, PaceChanged):
+    if garbled(policy, PolicyChanged) or garbled(pace, PaceChanged):
         # Nobody understands what stands there last; for the leader, too, what was said before it is in force.
-        return (await _history(log, max(_sequence(policy), _sequence(pace))))[-1]
+        return (await _history(log, max(sequence_of(policy), sequence_of(pace))))[-1]
     ruling = Ruling()
-    for recorded in sorted(filter(None, (policy, pace)), key=_sequence):
+    for recorded in sorted(filter(None, (policy, pace)), key=sequence_of):
         ruling = ruling.after(recorded)
     return ruling
 
@@ -93,21 +93,27 @@ async def _last(log: EventLog) -> Ruling:
 async def _history(log: EventLog, last: int) -> list[Ruling]:
     """From the defaults on."""
     rulings = [Ruling()]
-    async with await log.reader(tails=TAILS) as reader:
-        while reader.sequence < last:
-            batch = await reader.next(SILENCE_S_MAX)
-            if not batch:
-                raise LogError(f"the log holds a change of policy or pace at {last}, and it does not come")
-            for recorded in batch:
-                ruling = rulings[-1].after(recorded)
-                if ruling is not rulings[-1]:
-                    rulings.append(ruling)
+    async for recorded in history(TAILS, log, last):
+        ruling = rulings[-1].after(recorded)
+        if ruling is not rulings[-1]:
+            rulings.append(ruling)
     return rulings
 
 
-def _sequence(recorded: Recorded | None) -> int:
+async def history(tails: list[str], log: EventLog, last: int) -> AsyncIterator[Recorded]:
+    """What stands on these subjects, from the first to the one at `last`."""
+    async with await log.reader(tails=tails) as reader:
+        while reader.sequence < last:
+            batch = await reader.next(SILENCE_S_MAX)
+            if not batch:
+                raise LogError(f"the log holds an event at {last} on {' or '.join(tails)}, and it does not come")
+            for recorded in batch:
+                yield recorded
+
+
+def sequence_of(recorded: Recorded | None) -> int:
     return 0 if recorded is None else recorded.sequence
 
 
-def _garbled(recorded: Recorded | None, kind: type[Event]) -> bool:
+def garbled(recorded: Recorded | None, kind: type[Event]) -> bool:
     return recorded is not None and not isinstance(recorded.event, kind)

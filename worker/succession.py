@@ -24,7 +24,7 @@ import structlog
 
 from events.bus import Bus
 from events.envelope import Draft, Recorded
-from events.errors import Fenced
+from events.errors import Fenced, LogError
 from events.heartbeats import last_heartbeat
 from events.host import host
 from events.log import EventLog, Fence
@@ -108,6 +108,22 @@ def _ends(recorded: Recorded, incarnation: int) -> bool:
         return False
     drill = recorded.synthetic is not None
     return not drill and not (isinstance(event, WorkerFailed) and event.reason in ("synthetic", "unknown"))
+
+
+async def is_condemned(log: EventLog, worker_id: str, incarnation: int) -> bool:
+    """Whether the worker was given up; True also where that is not known. Asked of the log directly: whoever follows it
+    may be behind by all that has come while he was cut off."""
+    try:
+        last = await log.last_on(f"worker.{worker_id}.failed")
+    except LogError:
+        return True  # asked again with the next heartbeat
+    failure = None if last is None else last.event
+    return (
+        last is not None
+        and isinstance(failure, WorkerFailed)
+        and last.sequence > incarnation
+        and failure.incarnation in (None, incarnation)
+    )
 
 
 class Succession:

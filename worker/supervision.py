@@ -8,21 +8,20 @@ twice. It is small, runs nothing of anybody else's, and starts a new agent only 
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
 from events.base import Event
 from events.bus import Bus
 from events.envelope import Recorded
-from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
+from events.errors import LogError, PositionLost
 from events.host import host
 from events.jetstream import JetStreamLog
-from events.policy import Policy
-from events.streams import STREAM_NOT_FOUND, Streams
-from events.system import PolicyChanged
+from events.streams import Streams
 from events.worker import (
     WorkerClaimed,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerRecoveryStarted,
@@ -32,34 +31,27 @@ from events.worker import (
 )
 from events.writer import Writer
 from worker.agent import FAILED, STOPPED, SUPERSEDED, UNREACHABLE
+from worker.endings import Ending, told
 from worker.options import Options
 from worker.orders import Orders
 from worker.outbox import Outbox
 from worker.patience import until_answered
 from worker.ports import Processes
-from worker.ruling import policy_in_force
+from worker.setup import await_setup
 from worker.stalls import Stalls
 from worker.succession import Succession, said_of
+from worker.switches import SWITCHES, Switches, switches_in_force
 from worker.watchdog import PINGS, Watchdog
 from worker.watched import Watched
 from worker.witness import serve_presence, serve_witness
 
 logger = structlog.get_logger(__name__)
 
-SETUP_S_MAX = 5.0
-SETUP_POLL_S = 0.25
 RENEWAL_S_MAX = 1.0
 """For a living agent that was given up to register again by itself, before an order to restart replaces it."""
 FLUSH_S_MAX = 2.0
 LEAVE_S_MAX = 5.0
 """For an agent to end by itself once it must."""
-
-
-class Ending(NamedTuple):
-    """How a worker ended: its exit code, and what there is to say about it."""
-
-    code: int
-    sentence: str = ""
 
 
 class Supervisor:
@@ -74,7 +66,7 @@ class Supervisor:
         self._log = JetStreamLog(bus, self._streams)
         self._writer = Writer(self._log, f"supervisor/{options.worker_id}")
         self._outbox = Outbox(self._log, bus)
-        self._policy = Policy()
+        self._switches = Switches()
         self._after = 0
         self._agent: Watched | None = None
         self._registrations: set[str] = set()
@@ -87,6 +79,8 @@ class Supervisor:
         self._condemned = 0
         """The incarnation that the log has given up last."""
         self._terminations = 0
+        self._leaving = 0
+        """Sequence of the order to end; 0: there is none."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent_told = asyncio.Event()
         self._agent_gone = asyncio.Event()
@@ -100,8 +94,8 @@ class Supervisor:
         Raises:
             LogError: the broker does not answer, or refuses.
         """
-        self._after = await self._await_setup()
-        self._policy = await policy_in_force(self._log)
+        self._after = await await_setup(self._log, f"{self._bus.url}, namespace {self.options.namespace}")
+        self._switches = await switches_in_force(self._log)
         await self._succession.settle()
         streams, lifeline = self._streams, self._processes.lifeline
         await serve_presence(self._bus, streams, self.options.worker_id, "supervisor")
@@ -117,37 +111,23 @@ class Supervisor:
             return Ending(UNREACHABLE, f"{self._bus.url} does not answer: not everything was reported")
         return ending
 
-    async def _await_setup(self) -> int:
-        """Waits until the system's streams exist, which is a coordinator's work; the log's last sequence."""
-        deadline = self._now() + SETUP_S_MAX
-        told = False
-        while True:
-            try:
-                return await self._log.last_sequence()
-            except BrokerRefused as refused:
-                if refused.code != STREAM_NOT_FOUND:
-                    raise
-                if not told:
-                    told = True
-                    logger.warning("waiting_for_coordinator", url=self._bus.url, namespace=self.options.namespace)
-            except Unacknowledged:
-                if self._now() >= deadline and not told:
-                    raise
-            await asyncio.sleep(SETUP_POLL_S)
-
     # The agent
 
     def _start_agent(self) -> None:
         self._agent_gone.clear()
-        agent = Watched(Watchdog(self._policy.watchdog_after, self._now()))
+        agent = Watched(Watchdog(self._switches.policy.watchdog_after, self._now()))
         agent.process = self._processes.start_agent(
             on_message=lambda: self._hear(agent), on_exit=lambda code: self._take_leave(agent, code)
         )
         self._agent = agent
 
     def _start_agent_if_none(self) -> None:
-        if self._agent is None and not self._terminations and not self.ending.done():
+        if self._agent is None and not self._told_to_end and not self.ending.done():
             self._start_agent()
+
+    @property
+    def _told_to_end(self) -> bool:
+        return bool(self._terminations or self._leaving)
 
     def _hear(self, agent: Watched) -> None:
         for word, argument in agent.process.link.receive():
@@ -166,14 +146,16 @@ class Supervisor:
         agent.incarnation = self._incarnation = incarnation
         self._succession.note_incarnation(incarnation)
         self._agent_told.set()
+        if 0 < self._leaving < incarnation:
+            agent.process.terminate()  # it reads the log from its registration on
 
     async def _watch(self) -> None:
         while True:
             agent = self._agent
-            interval = self._policy.watchdog_after / PINGS
+            interval = self._switches.policy.watchdog_after / PINGS
             if agent is not None:
                 now = self._now()
-                agent.watchdog.watchdog_after = self._policy.watchdog_after
+                agent.watchdog.watchdog_after = self._switches.policy.watchdog_after
                 if agent.hung_s is None and agent.watchdog.hung(now):
                     agent.hung_s = agent.watchdog.unanswered_s(now)
                     logger.warning("agent_hung", pid=agent.process.pid, unanswered_s=round(agent.hung_s, 3))
@@ -200,6 +182,8 @@ class Supervisor:
             self._end(SUPERSEDED, self._superseded or why)
         elif word == "stopped" and code == STOPPED:
             self._end(code)
+        elif word == "drained" and code == STOPPED:
+            self._begin_anew(why)
         elif word == "failed" and not self._incarnation:
             self._end(code or FAILED, why)
         elif agent.incarnation or not agent.registering:
@@ -232,21 +216,29 @@ class Supervisor:
             detail=detail,
         )
         logger.warning("agent_ended", code=code, hung=exited.hung, incarnation=agent.incarnation)
-        if not self._terminations:
+        if not self._told_to_end:
             self._say(exited)
             if not self._incarnation:
                 self._start(self._try_again(code))
             return
         # Nobody would carry out an order to restart it.
         self._say(exited, self._stopped("its agent ended while the worker was being stopped"))
-        self._end(FAILED, f"the agent ended by {_told(code)} before it had stopped in order")
+        self._end(FAILED, f"the agent ended by {told(code)} before it had stopped in order")
+
+    def _begin_anew(self, why: str) -> None:
+        """The agent has ended in order to be started again, unless the worker is to end by now."""
+        if self._told_to_end:
+            self._say(self._stopped(why))
+            self._end(STOPPED)
+        else:
+            self._start_agent()
 
     async def _try_again(self, code: int) -> None:
         """Nobody knows of a worker that has never registered, so nobody orders its restart."""
-        policy = self._policy
+        policy = self._switches.policy
         self._stillborn += 1
         if self._stillborn >= policy.max_recovery_attempts:
-            self._end(FAILED, f"{self._stillborn} agents in a row ended before they had registered, by {_told(code)}")
+            self._end(FAILED, f"{self._stillborn} agents in a row ended before they had registered, by {told(code)}")
             return
         await asyncio.sleep(min(policy.recovery_backoff * 2 ** (self._stillborn - 1), policy.recovery_interval))
         self._start_agent_if_none()
@@ -271,7 +263,7 @@ class Supervisor:
             except PositionLost as lost:
                 logger.warning("log_tail_lost", error=str(lost))
                 after = await until_answered(self._log.last_sequence)
-                self._policy = await policy_in_force(self._log)
+                self._switches = await switches_in_force(self._log)
                 self._condemned = 0
                 self._succession.note_lost_tail()
                 # So may the ends of its predecessors, of which its next agent would not know then.
@@ -280,7 +272,7 @@ class Supervisor:
                 self._start_agent_if_none()
 
     async def _follow_from(self, after: int) -> None:
-        tails = [f"worker.{self.options.worker_id}.*", "system.policy_changed"]
+        tails = [f"worker.{self.options.worker_id}.*", *SWITCHES]
         orders, stalls = Orders(), Stalls()
         async with await until_answered(lambda: self._log.reader(after, tails)) as reader:
             while True:
@@ -296,8 +288,9 @@ class Supervisor:
     def _note(self, recorded: Recorded) -> None:
         event = recorded.event
         agent = self._agent
-        if isinstance(event, PolicyChanged):
-            self._policy = event.policy
+        self._switches = self._switches.after(recorded)
+        if isinstance(event, WorkerDrainRequested):
+            self._note_order(recorded, event)
         elif isinstance(event, WorkerRegistered):
             if agent is not None:
                 self._hear(agent)  # it announces a registration before it makes it
@@ -312,6 +305,20 @@ class Supervisor:
             or (event.incarnation is None and recorded.sequence > self._incarnation)
         ):
             self._condemned = self._incarnation
+
+    def _note_order(self, recorded: Recorded, order: WorkerDrainRequested) -> None:
+        """The agent hears the order as well and obeys; what follows when it has ended, or where there is none, is to be
+        known here. One to begin anew is its own matter."""
+        if order.restart or self._leaving or order.incarnation not in (None, self._incarnation):
+            return
+        self._leaving = recorded.sequence
+        agent = self._agent
+        if agent is None:
+            if self._incarnation:
+                self._say(self._stopped("told to end while it waited for its recovery"))
+            self._end(STOPPED)
+        elif agent.incarnation == 0 or recorded.sequence < agent.incarnation:
+            agent.process.terminate()  # it reads the log from its registration on
 
     def _give_way(self, recorded: Recorded, other: WorkerRegistered | WorkerClaimed) -> None:
         """Another process has registered under this id, or is about to. The newer one is the worker."""
@@ -328,7 +335,7 @@ class Supervisor:
         agent = self._agent
         if stalled is None or agent is None or agent.incarnation != stalled.incarnation or agent.stalled:
             return
-        if self._policy.auto_recovery and not self._terminations:
+        if self._switches.may_repair and not self._terminations:
             logger.warning("agent_stalled", pid=agent.process.pid, cause=stalled.cause)
             agent.stalled, agent.killed_for = True, stalled.cause
             agent.process.kill()
@@ -390,7 +397,3 @@ class Supervisor:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("supervisor_failed", error=repr(error), exc_info=error)
             self._end(FAILED, f"the supervisor failed: {error}")
-
-
-def _told(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {-code}"

@@ -7,9 +7,10 @@ from events.connection import Connection
 from events.errors import LogError
 from worker.agent import UNREACHABLE
 from worker.bystander import Bystander, leave_bystander
+from worker.endings import Ending
 from worker.options import Options
 from worker.processes import ForkedProcesses
-from worker.supervision import Ending, Supervisor
+from worker.supervision import Supervisor
 from worker.sweep import sweep
 
 CONNECT_S_MAX = 5.0

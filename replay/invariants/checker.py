@@ -14,7 +14,7 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.worker import RecordedHeartbeat
 from replay.beat_fold import BeatFold
-from replay.invariants import cordons, fleet, silence, tasks, usefulness, workers
+from replay.invariants import cordons, fleet, orders, silence, tasks, usefulness, workers
 from replay.invariants.case import Case
 from replay.invariants.folding import apply
 from replay.invariants.reproduction import Reproduction
@@ -38,6 +38,7 @@ JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     worker.WorkerStallRefuted: usefulness.judge_stall_refuted,
     worker.WorkerCordoned: cordons.judge_cordoned,
     worker.WorkerUncordoned: cordons.judge_uncordoned,
+    worker.WorkerRetired: orders.judge_retired,
     worker.WorkerPermanentlyFailed: workers.judge_permanent,
     worker.WorkerRecoveryScheduled: workers.judge_scheduled,
     worker.WorkerRecoveryStarted: workers.judge_started,
@@ -274,7 +275,9 @@ class Checker:
                 self._blame(
                     "attempts-end", last, worker_id, f"attempt {fellow.attempt.number} is {fellow.attempt.status} still"
                 )
-            elif fellow.status in ("failed", "exited", "suspect", "stalled") and world.policy.auto_recovery:
+            elif fellow.status == "failed" and fellow.leaving:
+                self._blame("at-rest", last, worker_id, "it was told to end and has failed, and is not retired")
+            elif fellow.status in ("failed", "exited", "suspect", "stalled") and world.may_repair:
                 self._blame("at-rest", last, worker_id, f"it is {fellow.status}, and nothing is done about it")
 
     # Out

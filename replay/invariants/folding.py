@@ -10,13 +10,13 @@ from events import system, worker
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
-from replay.invariants import cordons, fleet, silence, task_folding, usefulness
+from replay.invariants import cordons, fleet, orders, silence, task_folding, usefulness
 from replay.invariants.world import LIVE, Attempt, Loss, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
     worker.WorkerSuspected: frozenset({"alive"}),
     worker.WorkerSuspicionRefuted: frozenset({"suspect"}),
-    worker.WorkerDraining: frozenset({"alive", "suspect", "stalled"}),
+    worker.WorkerDraining: LIVE,
     worker.WorkerStopped: LIVE | {"exited", "failed", "permanent"},
     worker.WorkerExited: LIVE | {"permanent"},
     worker.WorkerVanished: LIVE,
@@ -284,4 +284,5 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     **fleet.FOLDS,
     **silence.FOLDS,
     **usefulness.FOLDS,
+    **orders.FOLDS,
 }

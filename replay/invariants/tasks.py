@@ -127,8 +127,8 @@ def _judge_reason(case: Case, event: TaskRequeued, one: Task) -> None:
             case.blame(
                 "one-live-attempt", f"attempt {one.attempt} is taken away, and {one.worker_id} has it and is not over"
             )
-        elif not case.world.policy.auto_recovery:
-            case.blame("operator-obeyed", "automatic recovery is off, and a task is put back")
+        elif not case.world.may_repair:
+            case.blame("operator-obeyed", "recovery is off, and a task is put back")
         _judge_rate(case)
         _judge_label(case, one)
         return
@@ -256,8 +256,8 @@ def _judge_without_result(case: Case, event: TaskCompleted, one: Task) -> None:
     elif event.verdict == "crashed":
         if not one.began:
             case.blame("budgets", "it is blamed for the end of its worker, and had not started")
-        elif not case.world.policy.auto_recovery:
-            case.blame("operator-obeyed", "automatic recovery is off, and a task is given up with its worker")
+        elif not case.world.may_repair:
+            case.blame("operator-obeyed", "recovery is off, and a task is given up with its worker")
         _judge_label(case, one)
         _judge_exhausted(case, one)
     elif event.verdict not in ("cancelled", "quarantined"):

@@ -108,7 +108,7 @@ def judge_hung(case: Case, event: task.TaskHung) -> None:
 def judge_taken_back(case: Case, one: Task) -> None:
     """Told to stop without a cancellation: it hangs, or has not been begun in time, or its worker is stalled."""
     holder = case.world.workers.get(one.worker_id or "")
-    case.require(case.world.policy.auto_recovery, "operator-obeyed", "automatic recovery is off")
+    case.require(case.world.may_repair, "operator-obeyed", "recovery is off")
     if one.hung or holder is None:
         return
     if one.status != "assigned":
@@ -124,8 +124,7 @@ def judge_stalled(case: Case, event: worker.WorkerStalled) -> None:
         case.blame(USELESS, f"incarnation {event.incarnation} is called stalled, and is not at work")
         return
     _once(case, one)
-    policy = case.world.policy
-    case.require(policy.auto_recovery, "operator-obeyed", "automatic recovery is off")
+    case.require(case.world.may_repair, "operator-obeyed", "recovery is off")
     if one.status == "stalled" and (one.stall is None or one.stall.restart or not event.restart):
         case.blame("decided-once", "it is called stalled again")
     if event.cause == "not_obeyed":

@@ -88,7 +88,8 @@ INVARIANTS: dict[str, Invariant] = {
     ),
     "backoff": Invariant("Attempts wait as the policy says, and begin no earlier than they were scheduled.", _DEFECT),
     "operator-obeyed": Invariant(
-        "With automatic recovery off nothing is repaired or taken away; a worker given up stays so until re-admitted.",
+        "With automatic recovery off, or paused, nothing is repaired or taken away; a worker given up stays so until "
+        "re-admitted, and one that was told to end is not brought back.",
         _DEFECT,
     ),
     "one-incident": Invariant("An incident of a kind is opened once, and closed by its own id.", _DEFECT),

@@ -268,7 +268,7 @@ def judge_superseded(case: Case, event: WorkerRecoverySuperseded) -> None:
         return
     case.labelled(one.synthetic)
     attempt = _stage(case, one, event.attempt, "scheduled", "started", "probed")
-    if attempt is None or not case.world.policy.auto_recovery or one.status in ("stopped", "permanent"):
+    if attempt is None or not case.world.may_repair or one.status in ("stopped", "permanent"):
         return
     if not (attempt.status == "scheduled" and one.status in LIVE):
         case.blame("attempts-end", f"attempt {attempt.number} has lost nothing: {_standing(one)}")
@@ -280,11 +280,13 @@ def _repaired(case: Case, worker_id: str) -> Worker | None:
     if one is not None:
         _judge_switch(case)
         case.labelled(one.synthetic)
+        told_to_end = one.leaving and one.status == "failed"
+        case.require(not told_to_end, "operator-obeyed", "it was told to end, and is being brought back")
     return one
 
 
 def _judge_switch(case: Case) -> None:
-    case.require(case.world.policy.auto_recovery, "operator-obeyed", "automatic recovery is off")
+    case.require(case.world.may_repair, "operator-obeyed", "recovery is off")
 
 
 def _stage(case: Case, one: Worker, number: int, *stages: str) -> Attempt | None:

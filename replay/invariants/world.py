@@ -16,6 +16,8 @@ LIVE = frozenset({"alive", "suspect", "stalled", "draining"})
 EXPECTED = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
 PRESENT = frozenset({"alive", "suspect"})
 MISSING = frozenset({"exited", "failed"})
+LEAVING = MISSING | {"draining"}
+"""In which an order to end still stands."""
 
 STATUSES = ("queued", "assigned", "running", "finished", "returned", "final")
 
@@ -63,6 +65,8 @@ class Worker:
     disconnected_sequence: int = 0
     """Of the event that it lost its connection; 0: it has not, or was suspected for it already."""
     disconnected_beat: int = 0
+    leaving: bool = False
+    """It was told to end for good."""
     failed_incarnation: int = 0
     synthetic: str | None = None
     """Label of the failure that it is being brought back from, if that was made up."""
@@ -161,6 +165,8 @@ class World:
         self.synthetic: str | None = None
         """Label of that event."""
         self.policy = Policy()
+        self.paused = False
+        """An operator has halted recovery."""
         self.rules = [Rules(0, self.policy, 1.0)]
         """All that there ever were, oldest first."""
         self.watched_since = 0.0
@@ -221,6 +227,10 @@ class World:
         self.beats = dict(other.beats)
         self.stragglers = {worker_id: list(stragglers) for worker_id, stragglers in other.stragglers.items()}
 
+    @property
+    def may_repair(self) -> bool:
+        return self.policy.auto_recovery and not self.paused
+
     def is_cancelled(self, one: Task) -> bool:
         return one.cancelled or self.cancelled_runs.get(one.submitted.run_id, 0) > one.submitted_at
 
@@ -264,6 +274,7 @@ class World:
         self.expected += (status in EXPECTED) - (one.status in EXPECTED)
         if one.status in LIVE and status not in LIVE:
             self.release(one)
+        one.leaving = one.leaving and status in LEAVING
         one.status = status
 
     def release(self, one: Worker) -> None:

@@ -89,7 +89,7 @@ class Nonsense:
     def worker_id(self, one: int) -> str:
         return f"w{one % 4}"
 
-    def _incarnation(self, one: int, two: int) -> int:
+    def incarnation(self, one: int, two: int) -> int:
         worker = self.story.state.workers.get(self.worker_id(one))
         present = 3 if worker is None else worker.incarnation
         return (present, present, present, present, max(0, present - 1), self.story.last + 1)[two]
@@ -123,7 +123,7 @@ class Nonsense:
 
     def beat(self, one: int, two: int, _: int) -> None:
         if self.worker_id(one) in self.story.state.workers:
-            self.story.beat(self.worker_id(one), incarnation=self._incarnation(one, two))
+            self.story.beat(self.worker_id(one), incarnation=self.incarnation(one, two))
 
     def all_beat(self, _one: int, two: int, three: int) -> None:
         self.story.beat(*self.story.state.workers, free=two, unreported=three // 4)
@@ -140,17 +140,17 @@ class Nonsense:
         observe(story.state, story.beats[-1])
 
     def exit(self, one: int, two: int, three: int) -> None:
-        incarnation = 0 if three == 0 else self._incarnation(one, two)
+        incarnation = 0 if three == 0 else self.incarnation(one, two)
         self.story.tell(WorkerExited(worker_id=self.worker_id(one), incarnation=incarnation, hung=three == 1))
 
     def vanish(self, one: int, two: int, _: int) -> None:
-        incarnation = self._incarnation(one, two)
+        incarnation = self.incarnation(one, two)
         self.story.tell(
             WorkerVanished(worker_id=self.worker_id(one), incarnation=incarnation, machine="m", lifeline="l")
         )
 
     def disconnect(self, one: int, two: int, three: int) -> None:
-        worker_id, incarnation = self.worker_id(one), self._incarnation(one, two)
+        worker_id, incarnation = self.worker_id(one), self.incarnation(one, two)
         beat = self.story.state.beats.get(worker_id)
         known = 0 if beat is None or three == 0 else beat.sequence
         self.story.tell(
@@ -158,13 +158,13 @@ class Nonsense:
         )
 
     def drain(self, one: int, two: int, _: int) -> None:
-        self.story.tell(WorkerDraining(worker_id=self.worker_id(one), incarnation=self._incarnation(one, two)))
+        self.story.tell(WorkerDraining(worker_id=self.worker_id(one), incarnation=self.incarnation(one, two)))
 
     def stop(self, one: int, two: int, _: int) -> None:
-        self.story.tell(WorkerStopped(worker_id=self.worker_id(one), incarnation=self._incarnation(one, two)))
+        self.story.tell(WorkerStopped(worker_id=self.worker_id(one), incarnation=self.incarnation(one, two)))
 
     def fail(self, one: int, two: int, three: int) -> None:
-        incarnation = None if three < 3 else self._incarnation(one, two)
+        incarnation = None if three < 3 else self.incarnation(one, two)
         message = "x" * 32_768 if two == 0 else ""
         event = WorkerFailed(
             worker_id=self.worker_id(one), reason="synthetic", incarnation=incarnation, message=message
@@ -173,12 +173,12 @@ class Nonsense:
 
     def suspect(self, one: int, two: int, three: int) -> None:
         evidence = Evidence(heartbeat_sequence=three)
-        incarnation = self._incarnation(one, two)
+        incarnation = self.incarnation(one, two)
         kind = WorkerSuspected if three % 2 else WorkerSuspicionRefuted
         self.story.tell(kind(worker_id=self.worker_id(one), incarnation=incarnation, evidence=evidence))
 
     def stall(self, one: int, two: int, three: int) -> None:
-        worker_id, incarnation = self.worker_id(one), self._incarnation(one, two)
+        worker_id, incarnation = self.worker_id(one), self.incarnation(one, two)
         if three == 0:
             self.story.tell(WorkerStallRefuted(worker_id=worker_id, incarnation=incarnation, reason="forged"))
             return
@@ -194,12 +194,12 @@ class Nonsense:
         self.story.tell(WorkerReadmitted(worker_id=self.worker_id(one), actor="alice"))
 
     def answer(self, one: int, two: int, _: int) -> None:
-        attempt, incarnation = self._attempt(one, two), self._incarnation(one, two)
+        attempt, incarnation = self._attempt(one, two), self.incarnation(one, two)
         self.story.tell(WorkerProbeAnswered(worker_id=self.worker_id(one), incarnation=incarnation, attempt=attempt))
 
     def forge_attempt(self, one: int, two: int, three: int) -> None:
         self.story.budgets_forged = True
-        worker_id, number, incarnation = self.worker_id(one), self._attempt(one, two), self._incarnation(one, two)
+        worker_id, number, incarnation = self.worker_id(one), self._attempt(one, two), self.incarnation(one, two)
         moment = utc(self.story.now + three)
         self.story.tell(
             (
@@ -296,7 +296,7 @@ class Nonsense:
                 TaskAssigned(
                     task_id=task_id,
                     worker_id=self.worker_id(two),
-                    incarnation=self._incarnation(two, two),
+                    incarnation=self.incarnation(two, two),
                     attempt=attempt + 1,
                     work=WORK,
                 ),
@@ -375,7 +375,7 @@ class Nonsense:
 VERBS: dict[str, Callable[[Nonsense, int, int, int], None]] = ORDERS | {
     name: verb
     for name, verb in vars(Nonsense).items()
-    if callable(verb) and not name.startswith("_") and name not in ("play", "worker_id")
+    if callable(verb) and not name.startswith("_") and name not in ("play", "worker_id", "incarnation")
 }
 OFTEN = (
     *("register", "submit", "start", "finish", "live_on", "exit", "answer", "wait", "settle"),

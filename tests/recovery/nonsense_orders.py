@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from events.clock import utc
-from events.worker import CordonCause, WorkerCordoned, WorkerUncordoned
+from events.system import RecoveryPaused, RecoveryResumed
+from events.worker import CordonCause, WorkerCordoned, WorkerDrainRequested, WorkerRetired, WorkerUncordoned
 
 if TYPE_CHECKING:
     from tests.recovery.nonsense import Nonsense
@@ -25,4 +26,31 @@ def uncordon(nonsense: "Nonsense", one: int, two: int, three: int) -> None:
     nonsense.story.tell(WorkerUncordoned(worker_id=nonsense.worker_id(one), cause=cause, actor=actor))
 
 
-ORDERS: dict[str, Callable[["Nonsense", int, int, int], None]] = {"cordon": cordon, "uncordon": uncordon}
+def order_drain(nonsense: "Nonsense", one: int, two: int, three: int) -> None:
+    incarnation = None if two < 3 else nonsense.incarnation(one, two)
+    worker_id, restart = nonsense.worker_id(one), three % 2 == 1
+    nonsense.story.tell(
+        WorkerDrainRequested(worker_id=worker_id, actor="alice", restart=restart, incarnation=incarnation)
+    )
+
+
+def retire(nonsense: "Nonsense", one: int, two: int, _: int) -> None:
+    nonsense.story.tell(WorkerRetired(worker_id=nonsense.worker_id(one), incarnation=nonsense.incarnation(one, two)))
+
+
+def pause(nonsense: "Nonsense", _one: int, _two: int, _three: int) -> None:
+    nonsense.story.tell(RecoveryPaused(actor="alice", reason="to look"))
+
+
+def resume(nonsense: "Nonsense", _one: int, _two: int, _three: int) -> None:
+    nonsense.story.tell(RecoveryResumed(actor="alice"))
+
+
+ORDERS: dict[str, Callable[["Nonsense", int, int, int], None]] = {
+    "cordon": cordon,
+    "uncordon": uncordon,
+    "order_drain": order_drain,
+    "retire": retire,
+    "pause": pause,
+    "resume": resume,
+}

@@ -19,6 +19,7 @@ from events.task import (
 from events.worker import (
     Evidence,
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -30,6 +31,7 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerRetired,
     WorkerStalled,
     WorkerStallRefuted,
     WorkerStopped,
@@ -54,11 +56,13 @@ WORKER_EVENTS: dict[type[Event], Maker] = {
     WorkerSuspicionRefuted: lambda story: WorkerSuspicionRefuted(**worker_fields(story), evidence=Evidence()),
     WorkerStalled: lambda story: WorkerStalled(**worker_fields(story), cause="not_started"),
     WorkerStallRefuted: lambda story: WorkerStallRefuted(**worker_fields(story), reason="test"),
+    WorkerDrainRequested: lambda story: WorkerDrainRequested(**worker_fields(story), actor="alice"),
     WorkerDraining: lambda story: WorkerDraining(**worker_fields(story)),
     WorkerStopped: lambda story: WorkerStopped(**worker_fields(story)),
     WorkerExited: lambda story: WorkerExited(**worker_fields(story), exit_code=1),
     WorkerVanished: lambda story: WorkerVanished(**worker_fields(story), machine="m1", lifeline="l1"),
     WorkerFailed: lambda story: WorkerFailed(**worker_fields(story), reason="silence"),
+    WorkerRetired: lambda story: WorkerRetired(**worker_fields(story)),
     WorkerPermanentlyFailed: lambda _: WorkerPermanentlyFailed(worker_id="w1", attempts=1),
     WorkerReadmitted: lambda _: WorkerReadmitted(worker_id="w1", actor="alice"),
 }
@@ -102,6 +106,8 @@ def fingerprint(story: Story) -> str:
 @pytest.mark.parametrize(("status", "kind"), list(WORKER), ids=lambda value: getattr(value, "__name__", value))
 def test_worker_rows(status: WorkerStatus, kind: type[Event]) -> None:
     story = worker_in(status)
+    if kind is WorkerRetired:
+        story.tell(WORKER_EVENTS[WorkerDrainRequested](story))
     ignored = story.state.ignored.total()
     story.tell(WORKER_EVENTS[kind](story))
     assert story.worker("w1").status == WORKER[status, kind]

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from events.policy import Policy
+from events.system import RecoveryResumed
 from events.task import TaskCompleted
 from events.worker import WorkerStopped
 from recovery.core import State, decide, evolve, observe
@@ -77,6 +78,7 @@ def test_every_task_ends_once_the_faults_have_stopped(steps: list[Step]) -> None
     story.leading, story.checks = True, False
     story.tell(
         policy_changed(Policy()),
+        RecoveryResumed(actor="alice"),
         submitted("last"),
         registered("healthy", slots=2, labels={"gpu": "yes", "os": "linux"}),
         registered("other", labels={"os": "plan9"}),

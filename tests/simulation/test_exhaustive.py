@@ -94,7 +94,8 @@ def test_the_encoding_knows_everything_there_is() -> None:
         Worker: {
             *("status", "incarnation", "slots", "labels", "registered_at", "held", "suspected_beat", "attempt"),
             *("failed_incarnation", "attempts_failed", "attempts_ended", "recovered_at", "worker_id", "cut_off"),
-            *("detector", "running", "revoked", "moved_at", "begun_sequence", "idled", "stall", "cordons"),
+            *("detector", "running", "revoked", "moved_at", "begun_sequence", "idled", "stall", "leaving"),
+            "cordons",
             # No attempt fails at once: these are always as they were at first.
             *("row", "on_trial", "fast_stalls"),
         },

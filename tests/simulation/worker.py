@@ -18,13 +18,14 @@ from tests.simulation.session import start_pytest
 from worker import agent_process
 from worker import supervisor as supervisor_process
 from worker.agent import FAILED, UNREACHABLE, Agent
+from worker.endings import Ending
 from worker.kept import Runners
 from worker.lifeline import Lifeline
 from worker.link import answer
 from worker.options import Options
 from worker.ports import Gauges, Surroundings
 from worker.slots import Slot
-from worker.supervision import Ending, Supervisor
+from worker.supervision import Supervisor
 from worker.tenure import Tenure
 
 BOOT_S = (0.2, 0.6)

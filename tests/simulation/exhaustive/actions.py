@@ -32,7 +32,11 @@ from tests.simulation.exhaustive.facts import (
     finish,
     forget,
     give_back,
+    lift,
+    order_end,
+    order_restart,
     pass_late,
+    pause,
     readmit,
     register,
     start,
@@ -254,7 +258,7 @@ def rule(world: World, name: str) -> Done:
     """The operator pauses recovery, lets it go on, grants a verdict retry, or cuts all waiting short."""
     number = POLICY_NAMES.index(name)
     policy = POLICIES[number]
-    if world.state.policy == policy:
+    if world.state.policy == policy or world.state.pause is not None:
         return None
     return world.record(PolicyChanged(policy=policy, policy_hash=POLICY_HASHES[number], actor="operator"))
 
@@ -294,5 +298,8 @@ ACTIONS: tuple[Action, ...] = (
     *(Action(lose_beats, (where,)) for where in ("anew", "on")),
     *(Action(rule, (name,)) for name in POLICY_NAMES),
     Action(garble),
+    *(Action(verb, (worker_id,)) for worker_id in WORKERS for verb in (order_end, order_restart)),
+    Action(pause),
+    Action(lift),
 )
 BY_NAME = {action.name: number for number, action in enumerate(ACTIONS)}

@@ -142,6 +142,7 @@ def _worker(worker_id: str, worker: WorkerEntry, ranks: Ranks, alone: bool) -> P
         None if repair is None else (repair.number, REPAIR_STAGE.index(repair.stage), repair.answered),
         worker.failures,
         worker.cordoned,
+        worker.leaving,
     )
 
 
@@ -208,10 +209,17 @@ def _unpacked_view(fold: Raw, standings: Raw, read: int, knows_loss: bool, ahead
 
 
 def _unpacked_worker(
-    standing: int, incarnation: int, former: int, failed: int, repair: Raw | None, failures: int, cordoned: bool
+    standing: int,
+    incarnation: int,
+    former: int,
+    failed: int,
+    repair: Raw | None,
+    failures: int,
+    cordoned: bool,
+    leaving: bool,
 ) -> WorkerEntry:
     made = None if repair is None else Repair(repair[0], REPAIR_STAGE[repair[1]], repair[2])
-    return WorkerEntry(STANDING[standing], incarnation, former, failed, made, failures, cordoned)
+    return WorkerEntry(STANDING[standing], incarnation, former, failed, leaving, made, failures, cordoned)
 
 
 def _unpacked_task(

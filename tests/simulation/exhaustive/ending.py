@@ -8,6 +8,7 @@ from tests.simulation.exhaustive.facts import (
     exit_seen,
     finish,
     give_back,
+    lift,
     readmit,
     register,
     start,
@@ -32,6 +33,7 @@ def end(world: World, gone: str | None = None) -> int:
         Violation: it does not come to an end, or breaks an invariant on its way.
     """
     _lead(world)
+    lift(world)
     if not world.state.policy.auto_recovery:
         rule(world, POLICY_NAMES[0])
     for step in range(STEPS_MAX):

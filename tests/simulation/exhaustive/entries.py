@@ -61,6 +61,8 @@ class WorkerEntry:
     former: int = 0
     """The incarnation before."""
     failed_incarnation: int = 0
+    leaving: bool = False
+    """It was told to end for good."""
     repair: Repair | None = None
     failures: int = 0
     """Attempts to bring it back that failed since one succeeded."""

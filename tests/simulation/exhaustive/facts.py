@@ -3,7 +3,7 @@
 Each verb says whether it can happen now, does it, and says whether that changed anything.
 """
 
-from events.system import RunCancelRequested
+from events.system import RecoveryPaused, RecoveryResumed, RunCancelRequested
 from events.task import (
     Outcome,
     TaskAttemptFinished,
@@ -16,6 +16,7 @@ from events.worker import (
     WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerProbeAnswered,
@@ -26,7 +27,7 @@ from events.worker import (
     WorkerVanished,
 )
 from tests.simulation.exhaustive.entries import LIVE
-from tests.simulation.exhaustive.world import OWN_RETRIES, RUN, WORK, WORKERS, World
+from tests.simulation.exhaustive.world import OWN_RETRIES, RUN, USUAL, WORK, WORKERS, World
 
 Done = bool | None
 """None: it cannot happen now; False: it changed nothing."""
@@ -232,6 +233,34 @@ def _vanished(world: World, worker_id: str, incarnation: int) -> bool:
     return world.record(
         WorkerVanished(worker_id=worker_id, incarnation=incarnation, machine="machine-1", lifeline="lifeline-1")
     )
+
+
+def order_end(world: World, worker_id: str) -> Done:
+    """An operator tells it to end, whatever it is doing."""
+    worker = world.ledger.workers[worker_id]
+    if worker.standing == "absent" or worker.leaving:
+        return None
+    return world.record(WorkerDrainRequested(worker_id=worker_id, actor="operator"))
+
+
+def order_restart(world: World, worker_id: str) -> Done:
+    worker = world.ledger.workers[worker_id]
+    if worker.standing not in LIVE or worker.leaving:
+        return None
+    return world.record(
+        WorkerDrainRequested(worker_id=worker_id, actor="operator", restart=True, incarnation=worker.incarnation)
+    )
+
+
+def pause(world: World) -> Done:
+    """Under the usual policy; what another one makes of it adds nothing."""
+    if world.state.pause is not None or world.state.policy != USUAL:
+        return None
+    return world.record(RecoveryPaused(actor="operator"))
+
+
+def lift(world: World) -> Done:
+    return None if world.state.pause is None else world.record(RecoveryResumed(actor="operator"))
 
 
 def drain(world: World, worker_id: str) -> Done:

@@ -60,6 +60,7 @@ def pack(state: State, worker_id: str, frame: Frame) -> Packed | None:
         heard_of,
         _cut_off(worker, beat, frame),
         THRESHOLDS.index(worker.detector.thresholds),
+        worker.leaving,
         _doings(state, worker, beat, frame),
         bool(worker.cordons),
     )
@@ -149,6 +150,7 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
     (
         *(status, incarnation, age, held, suspected, failed, attempt, failures, ended, recovered, heard_of, cut_off),
         thresholds,
+        leaving,
         doings,
         cordoned,
     ) = raw
@@ -174,6 +176,7 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
         cut_off=None if cut_off is None else CutOff(cut_off, 1),
         moved_at=now,
         cordons={"operator": Cordon(NEVER, "")} if cordoned else {},
+        leaving=leaving,
     )
     if doings is not None:
         _unpack_doings(worker, doings, now)

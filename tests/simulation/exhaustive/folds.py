@@ -33,6 +33,7 @@ from recovery.entities import (
     Late,
     Loss,
     ParkedMessage,
+    Pause,
     Replaced,
     Result,
     Task,
@@ -89,6 +90,7 @@ def pack(state: State, frame: Frame) -> Packed:
     ranks = frame.ranks
     return (
         POLICY_HASHES.index(state.policy_hash),
+        state.pause is not None,
         rulebooks.pack(state, frame),
         (
             watched(state, frame, needed=elected_at is not None),
@@ -126,6 +128,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     """A state at that time that has the packed one's future."""
     (
         policy,
+        paused,
         rules,
         (since, known, elected, distrusted_for),
         loss_told,
@@ -151,6 +154,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.policy = POLICIES[policy]
     state.policy_hash = POLICY_HASHES[policy]
     state.policy_recorded = True
+    state.pause = Pause("operator", "", now, 1) if paused else None
     state.policy_actor = ""
     state.beats_known = 0  # no decision here says what it is based on
     state.rules = rulebooks.unpack(policy, *rules)

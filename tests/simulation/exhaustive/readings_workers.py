@@ -5,6 +5,7 @@ from events.worker import (
     WorkerCordoned,
     WorkerDisconnected,
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -17,6 +18,7 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerRetired,
     WorkerStalled,
     WorkerStallRefuted,
     WorkerStopped,
@@ -34,6 +36,7 @@ def _registered(ledger: Ledger, event: WorkerRegistered, sequence: int) -> bool:
     if worker.standing != "permanent":
         worker.standing = "alive"
     worker.former, worker.incarnation = worker.incarnation, sequence
+    worker.leaving = False
     if worker.repair is not None and worker.repair.stage == "probed":
         worker.repair = Repair(worker.repair.number, "started")
     return True
@@ -44,7 +47,8 @@ MOVES: dict[type[Event], tuple[frozenset[Standing], Standing]] = {
     WorkerSuspicionRefuted: (frozenset({"suspect"}), "alive"),
     WorkerStalled: (frozenset({"alive", "stalled"}), "stalled"),
     WorkerStallRefuted: (frozenset({"stalled"}), "alive"),
-    WorkerDraining: (frozenset({"alive", "suspect", "stalled"}), "draining"),
+    WorkerDraining: (LIVE, "draining"),
+    WorkerRetired: (frozenset({"failed"}), "stopped"),
     WorkerStopped: (LIVE | {"exited", "failed"}, "stopped"),
     WorkerExited: (LIVE, "exited"),
     WorkerVanished: (LIVE, "exited"),
@@ -58,6 +62,7 @@ Move = (
     | WorkerStalled
     | WorkerStallRefuted
     | WorkerDraining
+    | WorkerRetired
     | WorkerStopped
     | WorkerExited
     | WorkerVanished
@@ -75,9 +80,23 @@ def _moved(ledger: Ledger, event: Move, _: int) -> bool:
     before, after = MOVES[type(event)]
     if worker.standing not in before:
         return False
+    if isinstance(event, WorkerRetired) and not worker.leaving:
+        raise Violation(f"{event.worker_id} is retired, and nobody has told it to end")
     worker.standing = after
+    worker.leaving &= after != "stopped"
     if after == "failed":
         worker.failed_incarnation = worker.incarnation
+    return True
+
+
+def _drain_requested(ledger: Ledger, event: WorkerDrainRequested, _: int) -> bool:
+    worker = ledger.workers[event.worker_id]
+    heard = LIVE if event.restart else LIVE | {"exited", "failed"}
+    if worker.standing not in heard or event.incarnation not in (None, worker.incarnation):
+        return False
+    worker.leaving |= not event.restart
+    if worker.standing in LIVE:
+        worker.standing = "draining"
     return True
 
 
@@ -99,6 +118,8 @@ def _permanently_failed(ledger: Ledger, event: WorkerPermanentlyFailed, _: int) 
         raise Violation(f"{event.worker_id} is given up during {worker.repair}")
     if worker.standing != "failed":
         return False
+    if worker.leaving:
+        raise Violation(f"{event.worker_id} is given up, and it was told to end")
     worker.standing = "permanent"
     return True
 
@@ -132,6 +153,8 @@ def _scheduled(ledger: Ledger, event: WorkerRecoveryScheduled, _: int) -> bool:
         raise Violation(f"{event.worker_id} gets attempt {event.attempt}")
     if worker.repair is not None:
         raise Violation(f"{event.worker_id} gets another attempt during {worker.repair}")
+    if worker.leaving:
+        raise Violation(f"{event.worker_id} is to be brought back, and it was told to end")
     if event.incarnation != worker.failed_incarnation:
         return False
     worker.repair = Repair(event.attempt)
@@ -207,7 +230,9 @@ WORKER_READINGS: dict[type[Event], Reading] = {
     WorkerSuspicionRefuted: _moved,
     WorkerStalled: _moved,
     WorkerStallRefuted: _moved,
+    WorkerDrainRequested: _drain_requested,
     WorkerDraining: _moved,
+    WorkerRetired: _moved,
     WorkerStopped: _moved,
     WorkerExited: _exited,
     WorkerVanished: _moved,
