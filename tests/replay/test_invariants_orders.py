@@ -54,7 +54,10 @@ def both(*steps: Given) -> Given:
 def retired(worker_id: str = "w1", **changes: Any) -> Wrong:
     def make(story: Story) -> Event:
         known = story.state.workers.get(worker_id)
-        fields = {"worker_id": worker_id, "incarnation": 9 if known is None else known.incarnation} | changes
+        fields: dict[str, Any] = {
+            "worker_id": worker_id,
+            "incarnation": 9 if known is None else known.incarnation,
+        } | changes
         return WorkerRetired(**fields)
 
     return make
