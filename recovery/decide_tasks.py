@@ -148,7 +148,7 @@ def owed_to_orphans(state: State, now: float) -> Iterator[Decision]:
 
 def requeues_due(state: State) -> float:
     """When the next task of a failed worker may be put back; `NEVER` if none waits for that."""
-    waiting = state.orphaned and state.policy.auto_recovery
+    waiting = state.orphaned and state.may_repair
     return open_at(state.policy, state.requeues_until) if waiting else NEVER
 
 
