@@ -40,7 +40,7 @@ def owed_to_flapping(state: State, now: float) -> Iterator[Decision]:
 
 def owes_pause(state: State, worker: Worker) -> bool:
     """Whether it is to be cordoned at once: it gets no work until then."""
-    return worker.worker_id in state.flapping and state.policy.auto_recovery and dispensable(state, worker)
+    return worker.worker_id in state.flapping and state.may_repair and dispensable(state, worker)
 
 
 def _cordoned(state: State, worker: Worker, now: float) -> Decision:

@@ -62,7 +62,7 @@ def judge_cordoned(case: Case, event: WorkerCordoned) -> None:
         return
     policy = case.world.policy
     case.labelled(None)
-    case.require(policy.auto_recovery, "operator-obeyed", "automatic recovery is off")
+    case.require(case.world.may_repair, "operator-obeyed", "recovery is off")
     if "flapping" in one.cordons or one.status in ("permanent", "stopped"):
         case.blame("cordons", f"it is cordoned, and it is {one.status}, under {', '.join(one.cordons) or 'no cordon'}")
     case.require(
