@@ -61,8 +61,10 @@ class ConservationWatch:
         completed = self._completed - state.ignored[tag_of(TaskCompleted)]
         if completed != counts["final"]:
             yield f"{completed} verdicts were taken, {counts['final']} tasks are final"
-        if len(state.waiting) != counts["queued"]:
-            yield f"{len(state.waiting)} tasks wait in the queue, {counts['queued']} are queued"
+        apart = sum(state.tasks[task_id].status == "isolated" for task_id in state.set_apart.values())
+        waiting = len(state.waiting) + len(state.suspects) + apart
+        if waiting != counts["queued"] + counts["isolated"]:
+            yield f"{waiting} tasks wait, {counts['queued'] + counts['isolated']} are queued or isolated"
 
     def _report(self, detail: str) -> None:
         sequence = self._consumer.state.events_sequence

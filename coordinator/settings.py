@@ -90,6 +90,8 @@ POLICY_HELP = {
     "flap_cordon_max": "The longest such time; a worker that goes as long without begins anew.",
     "infrastructure_retries": "How often a task is run again because its worker died.",
     "verdict_retries": "How often a task is run again because it failed.",
+    "poison_deaths": "Workers that may die under a task; then it runs alone, and if one more dies it is quarantined.",
+    "quarantine_ttl": "How long work that was quarantined is not run again.",
     "priority_ageing": "Seconds of waiting that weigh as much as one step of priority.",
     "requeue_rate": "Tasks of failed workers that are put back a second, beyond a burst.",
     "requeue_burst": "Tasks of failed workers that are put back at once, before the rate counts.",

@@ -15,6 +15,7 @@ from events.system import (
     PaceChanged,
     PolicyChanged,
     ProjectionRebuilt,
+    QuarantineReleased,
     RecoveryPaused,
     RecoveryResumed,
     RunCancelRequested,
@@ -30,6 +31,7 @@ from events.task import (
     TaskCancelRequested,
     TaskCompleted,
     TaskHung,
+    TaskIsolated,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
@@ -92,6 +94,7 @@ AnyEvent = (
     | WorkerRecoverySuperseded
     | TaskSubmitted
     | TaskAssigned
+    | TaskIsolated
     | TaskRevoked
     | TaskHung
     | TaskStarted
@@ -118,6 +121,7 @@ AnyEvent = (
     | DetectorDegraded
     | WatchContinued
     | PaceChanged
+    | QuarantineReleased
 )
 
 

@@ -110,6 +110,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Recovery of tasks
     infrastructure_retries: Count = 3
     verdict_retries: Count = 0
+    poison_deaths: Annotated[int, Meta(ge=1, le=1000)] = 2
+    """So many workers, or processes of theirs, may die under a task before it has to run alone."""
+    quarantine_ttl: Seconds = 604_800.0
+    """For so long the same work is not run again that has been quarantined. A week."""
     priority_ageing: Seconds = 300.0
     """Of waiting weigh as much as one step of priority, so that nothing waits for ever."""
     requeue_rate: Annotated[float, Meta(gt=0, le=100_000)] = 50.0

@@ -147,6 +147,15 @@ class ProjectionRebuilt(SystemEvent, tag="system.projection_rebuilt", frozen=Tru
     started_at: Moment
 
 
+class QuarantineReleased(SystemEvent, tag="system.quarantine_released", frozen=True, kw_only=True):
+    """Somebody lets work run again that had been quarantined."""
+
+    key: Id
+    """Its fingerprint (`events.work`)."""
+    actor: Text
+    reason: Text = ""
+
+
 class InvariantViolated(SystemEvent, tag="system.invariant_violated", frozen=True, kw_only=True):
     """The running system has found that a promise of its own is broken. Said once; nothing is decided because of it."""
 

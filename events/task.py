@@ -7,6 +7,7 @@ from msgspec import Meta
 from events.base import AddressedTaskEvent, Integer, Number, Sequence, TaskEvent, Text
 from events.identity import Id
 from events.work import AnyWork
+from events.worker import Death
 
 Priority = Annotated[int, Meta(ge=-1000, le=1000)]
 
@@ -58,6 +59,17 @@ class TaskAssigned(AddressedTaskEvent, tag="task.assigned", frozen=True, kw_only
     work: AnyWork
     priority: Priority = 0
     timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    isolated: bool = False
+    """Nothing else is given to that worker meanwhile."""
+
+
+class TaskIsolated(TaskEvent, tag="task.isolated", frozen=True, kw_only=True):
+    """Workers have died under it, so it is to run alone, once: this worker is set apart for it, gets nothing else, and
+    finishes what it has first."""
+
+    worker_id: Id
+    incarnation: Sequence
+    deaths: tuple[Death, ...] = ()
 
 
 class TaskRevoked(AddressedTaskEvent, tag="task.revoked", frozen=True, kw_only=True):
@@ -142,6 +154,8 @@ class TaskCompleted(TaskEvent, tag="task.completed", frozen=True, kw_only=True):
     """Why, where no attempt says so itself: budget exhausted, cancelled."""
     result_sequence: Sequence = 0
     """The `TaskAttemptFinished` in the stream that holds output and traceback; 0: none."""
+    deaths: tuple[Death, ...] = ()
+    """For what it is quarantined; empty if it was so already when it was submitted."""
 
 
 class TaskCancelRequested(TaskEvent, tag="task.cancel_requested", frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """What a task asks a worker to do. One type for each runner; the tag is the runner's name."""
 
+import hashlib
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -39,3 +40,18 @@ class CommandWork(Work, tag="command", frozen=True, kw_only=True):
 
 
 AnyWork = PytestWork | CommandWork
+
+
+def name_of(work: AnyWork) -> str:
+    """What people call it."""
+    return " ".join(work.argv) if isinstance(work, CommandWork) else work.node_id
+
+
+def fingerprint(work: AnyWork) -> str:
+    """The same for the same work in another run: for a test, the root of its suite and its node id; for a command, its
+    arguments and its folder. 16 hex digits of BLAKE2b."""
+    if isinstance(work, CommandWork):
+        parts = ("command", work.cwd, *work.argv)
+    else:
+        parts = ("pytest", work.suite.cwd, work.node_id, str(work.occurrence))
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

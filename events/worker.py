@@ -73,6 +73,22 @@ class WorkerStopped(WorkerEvent, tag="worker.stopped", frozen=True, kw_only=True
     reason: Text = ""
 
 
+class Death(Struct, frozen=True, kw_only=True):
+    """A worker, or a process of it, has died under a task."""
+
+    sequence: Sequence
+    """Of the event that says so."""
+    worker_id: Id
+    reason: Annotated[str, Meta(max_length=1000)]
+
+
+class Begun(Struct, frozen=True, array_like=True):
+    """An attempt at a task that a worker has begun."""
+
+    task_id: Id
+    attempt: Number
+
+
 class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
     """The supervisor reaped the agent and killed what it left behind. Definitive evidence.
 
@@ -87,6 +103,8 @@ class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
     stalled: bool = False
     unanswered_s: float | None = None
     detail: Text = ""
+    begun: tuple[Begun, ...] | None = None
+    """What its slots began last, ended or not, whether or not that was reported before; None: nobody can tell."""
 
 
 class WorkerDisconnected(WorkerEvent, tag="worker.disconnected", frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from recovery.decide_system import owed_to_system
-from recovery.decide_tasks import owed_assignments, owed_to_orphans, owed_to_settle, requeues_due
+from recovery.decide_tasks import owed_assignments, owed_to_barred, owed_to_orphans, owed_to_settle, requeues_due
 from recovery.decide_useless import owed_to_useless
 from recovery.decide_watch import awaits_witness, heard_ahead, owed_to_watch
 from recovery.decide_workers import owed_to_workers
@@ -52,6 +52,7 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
         owed_to_system(state, now),
         owed_to_watch(state, now),
         owed_to_settle(state),
+        owed_to_barred(state, now),
         owed_assignments(state, now),
     )
 

@@ -2,21 +2,25 @@
 
 from collections.abc import Iterator
 
+from events.clock import utc
 from events.task import (
     Budget,
     Outcome,
     RequeueReason,
-    TaskAssigned,
     TaskCompleted,
     TaskRequeued,
     TaskRevoked,
     Verdict,
 )
+from events.worker import Death
+from recovery.decide_apart import assignment, owed_isolations
 from recovery.decisions import Decision, infrastructure_retries, verdict_retries
-from recovery.entities import Late, Result, Task
+from recovery.entities import Late, Quarantined, Result, Task
 from recovery.indexes import orphaned
+from recovery.lifecycle import WAITING
 from recovery.pacing import charged, open_at
 from recovery.placement import Placement
+from recovery.poison import quarantined
 from recovery.queue import Requirement
 from recovery.state import State
 from recovery.timers import NEVER
@@ -60,7 +64,7 @@ def settlement(state: State, task: Task) -> Decision:
         return _requeued(task, "worker_draining", "none", "handed back unstarted")
     if task.result is not None:
         return _after_result(state, task, task.result)
-    if task.status == "queued":
+    if task.status in WAITING:
         return _completed(task, "cancelled", "cancelled before it ran", "cancelled while it waited")
     if orphaned(state, task):
         return _completed(task, "cancelled", "cancelled; its worker had failed", "cancelled orphan")
@@ -106,6 +110,8 @@ def _after_result(state: State, task: Task, result: Result) -> Decision:
         return _completed(task, VERDICT[outcome], "", "attempt delivered a verdict")
     if task.cancel_requested:
         return _completed(task, VERDICT[outcome], "", "attempt ended before its cancellation")
+    if task.condemned:
+        return quarantine(task)
     if outcome == "cancelled":
         if task.hung:
             return _after_hang(state, task)
@@ -135,7 +141,9 @@ def owed_to_orphans(state: State, now: float) -> Iterator[Decision]:
     until = state.requeues_until
     for task_id in state.orphaned:
         task = state.tasks[task_id]
-        if task.status == "assigned":
+        if task.condemned:
+            decision = quarantine(task)
+        elif task.status == "assigned":
             decision = _requeued(task, "worker_failed", "none", "worker failed before it started")
         else:
             decision = _charge_infrastructure(state, task, "worker_failed", "its worker failed under it")
@@ -168,7 +176,38 @@ def _requeued(task: Task, reason: RequeueReason, budget: Budget, rule: str) -> D
     return Decision(event, rule, task.event_id, task.run_id, task.synthetic)
 
 
-def _completed(task: Task, verdict: Verdict, message: str, rule: str) -> Decision:
+def quarantine(task: Task) -> Decision:
+    """It has run alone, and killed again."""
+    told = "; ".join(f"{death.worker_id}: {death.reason} (event {death.sequence})" for death in task.deaths)
+    message = (
+        f"{len(task.deaths)} workers or processes have died under it, the last one while it ran alone: {told}. "
+        f"{_release(task)}"
+    )
+    return _completed(task, "quarantined", message, "died again, and ran alone", task.deaths)
+
+
+def _release(task: Task) -> str:
+    return f"'resurgam quarantine release {task.fingerprint}' lets it run again"
+
+
+def owed_to_barred(state: State, now: float) -> Iterator[Decision]:
+    """For waiting tasks whose work had been quarantined before."""
+    for task_id in state.barred:
+        task = state.tasks[task_id]
+        entry = quarantined(state, task, now)
+        if entry is not None and not task.cancel_requested:
+            yield _barred(task, entry)
+
+
+def _barred(task: Task, entry: Quarantined) -> Decision:
+    message = (
+        f"its work has been quarantined since {utc(entry.since):%Y-%m-%d %H:%M} UTC, for what it did as task "
+        f"{entry.task_id} (event {entry.sequence}); {_release(task)}"
+    )
+    return _completed(task, "quarantined", message, "its work is quarantined")
+
+
+def _completed(task: Task, verdict: Verdict, message: str, rule: str, deaths: tuple[Death, ...] = ()) -> Decision:
     result = task.result
     event = TaskCompleted(
         task_id=task.task_id,
@@ -180,34 +219,30 @@ def _completed(task: Task, verdict: Verdict, message: str, rule: str) -> Decisio
         duration_s=0.0 if result is None else result.duration_s,
         message=message,
         result_sequence=0 if result is None else result.sequence,
+        deaths=deaths,
     )
     return Decision(event, rule, task.event_id, task.run_id, task.synthetic)
 
 
 def owed_assignments(state: State, now: float) -> Iterator[Decision]:
-    """Waiting tasks to workers with room, in the queue's order, round the workers."""
+    """Waiting tasks to workers with room, in the queue's order, round the workers; first of all to those set apart."""
+    taken = yield from owed_isolations(state, now)
     if not state.available or not state.waiting:
         return
-    placement = Placement(state, now)
+    placement = Placement(state, now, taken)
     blocked: set[Requirement] = set()
     for task in state.waiting.in_order(blocked, ageing=state.policy.priority_ageing):
         if placement.exhausted:
             return
         if task.unwanted:
             continue
+        entry = quarantined(state, task, now)
+        if entry is not None:
+            if task.task_id not in state.barred:
+                yield _barred(task, entry)
+            continue
         worker = placement.take(task)
         if worker is None:
             blocked.add(task.requires)
             continue
-        assert task.work is not None
-        event = TaskAssigned(
-            task_id=task.task_id,
-            worker_id=worker.worker_id,
-            incarnation=worker.incarnation,
-            attempt=task.attempt + 1,
-            work=task.work,
-            priority=task.priority,
-            timeout_s=task.timeout_s,
-        )
-        rule = "next waiting task to a worker with room"
-        yield Decision(event, rule, task.event_id, task.run_id, task.synthetic)
+        yield assignment(task, worker, "next waiting task to a worker with room")

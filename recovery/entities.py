@@ -6,7 +6,7 @@ from typing import NamedTuple
 from events.system import IncidentKind, SystemStatus
 from events.task import Outcome, Verdict
 from events.work import AnyWork
-from events.worker import CordonCause, FailureReason, StallCause, Strategy
+from events.worker import CordonCause, Death, FailureReason, StallCause, Strategy
 from recovery.detectors import Detector
 from recovery.lifecycle import AttemptStatus, TaskStatus, WorkerStatus
 from recovery.timers import NEVER
@@ -194,6 +194,8 @@ class Worker:
     """Event id of the failure: correlates everything done about it."""
     synthetic: str | None = None
     """Label of the synthetic failure that the present recovery answers."""
+    set_apart_for: str = ""
+    """A task that runs here alone, or is to: nothing else is given to this worker."""
     made_up: str | None = None
     """Label of the event that began the present incarnation, or ended it, if that was synthetic."""
     attempt: Attempt | None = None
@@ -275,17 +277,38 @@ class Task:
     """The present attempt was found to run beyond its limit."""
     forgotten: bool = False
     """The present attempt was handed back by a worker that knew nothing of it."""
+    fingerprint: str = ""
+    """Of its work."""
     replaced: Replaced | None = None
     """The attempt before the present one, or the last one while it waits, if its worker has not spoken: a success may
     still come."""
     late: Late | None = None
     """It has come: that is the verdict, as soon as nobody holds the present attempt any more."""
+    deaths: tuple[Death, ...] = ()
+    """Of workers under it, and of their processes."""
+    apart_at: str = ""
+    """The worker that is set apart for it, while it is `isolated`; empty: it waits for one."""
+    isolated: bool = False
+    """The present attempt is alone on its worker."""
+    condemned: bool = False
+    """And its worker, or a process of it, has died under it all the same."""
     verdict: Verdict | None = None
 
     @property
     def unwanted(self) -> bool:
         """Nobody needs the present attempt any more."""
         return self.cancel_requested or self.late is not None
+
+
+class Quarantined(NamedTuple):
+    """Work that is not run again, whoever submits it."""
+
+    name: str
+    task_id: str
+    sequence: int
+    """Of the verdict that said so."""
+    since: float
+    deaths: tuple[Death, ...]
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from events.system import (
     LeaderElected,
     PaceChanged,
     PolicyChanged,
+    QuarantineReleased,
     RecoveryPaused,
     RecoveryResumed,
     SystemRecoveryCompleted,
@@ -22,6 +23,7 @@ from recovery.entities import Incident, Loss, Pause, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
 from recovery.pacing import dated
+from recovery.poison import MASS, pardon, refile
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
 
@@ -54,6 +56,7 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.policy_actor = event.actor
     state.requeues_until = dated(state.policy, state.requeues_until, recorded.time)
     _change_rules(state, recorded.sequence, state.rules.stretch)
+    refile(state)
     return True
 
 
@@ -179,7 +182,14 @@ def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStar
         event_id=recorded.id,
         synthetic=recorded.synthetic,
     )
+    if event.incident_kind in MASS and event.affected_workers > 1 and recorded.synthetic is None:
+        pardon(state, recorded.time)
     return True
+
+
+def quarantine_released(state: State, recorded: Recorded, event: QuarantineReleased) -> bool:
+    del recorded
+    return state.quarantine.pop(event.key, None) is not None
 
 
 def recovery_completed(state: State, recorded: Recorded, event: SystemRecoveryCompleted) -> bool:
@@ -209,4 +219,5 @@ HANDLERS: dict[type[Event], Handler] = {
     SystemRecoveryStarted: recovery_started,
     SystemRecoveryCompleted: recovery_completed,
     EventParked: event_parked,
+    QuarantineReleased: quarantine_released,
 }

@@ -9,19 +9,23 @@ from events.task import (
     TaskCancelRequested,
     TaskCompleted,
     TaskHung,
+    TaskIsolated,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
     TaskStarted,
     TaskSubmitted,
 )
+from events.work import fingerprint, name_of
+from recovery.apart import change, forget, set_apart
 from recovery.entities import Late, Replaced, Result, Run, Task, Worker
 from recovery.fitness import PASSED, note_end
 from recovery.handlers import Handler
-from recovery.indexes import index_availability, index_task, index_useless, load_level, orphaned
-from recovery.lifecycle import TASK, TaskStatus
+from recovery.indexes import index_availability, index_task, index_useless, load_level, orphaned, takes_work
+from recovery.lifecycle import TASK, WAITING, TaskStatus
 from recovery.overdue import hung_from, limit_s
 from recovery.pacing import charged
+from recovery.poison import file_waiting, note_crash, note_verdict, quarantined
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
 
@@ -45,11 +49,14 @@ def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
         queued_sequence=recorded.sequence,
         event_id=recorded.id,
         synthetic=recorded.synthetic,
+        fingerprint=fingerprint(event.work),
     )
     state.tasks[task.task_id] = task
     state.runs.setdefault(task.run_id, {})[task.task_id] = None
     state.tasks_by_status["queued"] += 1
     state.waiting.add(task)
+    if quarantined(state, task, recorded.time) is not None:
+        state.barred[task.task_id] = None
     return True
 
 
@@ -58,6 +65,8 @@ def _hold(state: State, worker: Worker, task: Task, now: float) -> None:
     if orphaned(state, task):
         task.synthetic = worker.made_up
         return
+    if task.isolated and not worker.set_apart_for:
+        set_apart(state, worker, task)
     level = load_level(worker)
     if len(worker.held) == len(worker.running):
         worker.moved_at = now  # it had nothing to begin until now
@@ -75,33 +84,38 @@ def _let_go(state: State, task: Task, now: float) -> None:
     if worker.running.pop(task.task_id, None) is not None and not worker.running:
         worker.hung_from = NEVER
     worker.revoked.pop(task.task_id, None)
+    if worker.set_apart_for == task.task_id:
+        forget(state, worker)
     worker.moved_at = now
     index_availability(state, worker, was=level)
     index_useless(state, worker)
 
 
-def _change(state: State, task: Task, status: TaskStatus, recorded: Recorded) -> None:
-    if task.status == "queued":
-        state.waiting.remove(task)
-    state.tasks_by_status[task.status] -= 1
-    state.tasks_by_status[status] += 1
-    task.status = status
-    task.event_id = recorded.id
-    task.synthetic = recorded.synthetic
+def isolated(state: State, recorded: Recorded, event: TaskIsolated) -> bool:
+    task, worker = state.tasks.get(event.task_id), state.workers.get(event.worker_id)
+    if task is None or worker is None or (task.status, TaskIsolated) not in TASK:
+        return False
+    if worker.incarnation != event.incarnation or not takes_work(worker) or worker.set_apart_for:
+        return False
+    change(state, task, TASK[task.status, TaskIsolated], recorded)
+    task.apart_at = worker.worker_id
+    set_apart(state, worker, task)
+    return True
 
 
 def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
     task = state.tasks.get(event.task_id)
-    if task is None or task.status != "queued" or event.attempt <= task.attempt:
+    if task is None or (task.status, TaskAssigned) not in TASK or event.attempt <= task.attempt:
         return False
     worker = state.workers.get(event.worker_id)
     if worker is None or event.incarnation > worker.incarnation:
         return False  # no leader can have meant an incarnation that does not exist yet
-    _change(state, task, TASK["queued", TaskAssigned], recorded)
+    change(state, task, TASK[task.status, TaskAssigned], recorded)
     task.attempt = event.attempt
     task.worker_id = event.worker_id
     task.incarnation = event.incarnation
-    task.revoked = task.began = task.hung = task.forgotten = False
+    task.revoked = task.began = task.hung = task.forgotten = task.condemned = False
+    task.isolated = event.isolated
     _hold(state, worker, task, recorded.time)
     index_task(state, task)
     return True
@@ -115,7 +129,7 @@ def _current(
     task = state.tasks.get(event.task_id)
     if task is None or event.attempt != task.attempt or event.worker_id != task.worker_id:
         return None
-    if event.incarnation != task.incarnation or task.status == "queued" or orphaned(state, task):
+    if event.incarnation != task.incarnation or task.status in WAITING or orphaned(state, task):
         return None
     status = TASK.get((task.status, kind))
     return None if status is None else (task, status)
@@ -126,7 +140,7 @@ def started(state: State, recorded: Recorded, event: TaskStarted) -> bool:
     if found is None:
         return False
     task, status = found
-    _change(state, task, status, recorded)
+    change(state, task, status, recorded)
     task.began = True
     task.replaced = None
     worker = _holder(state, task)
@@ -151,9 +165,11 @@ def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinishe
         return _late_success(state, recorded, event)
     task, status = found
     unfit = note_end(state, _holder(state, task), task, event)
+    if event.outcome == "crashed" and not unfit:
+        note_crash(state, task, recorded, event)
     task.result = Result(event.outcome, recorded.sequence, event.duration_s, task.status == "running", unfit)
     _let_go(state, task, recorded.time)
-    _change(state, task, status, recorded)
+    change(state, task, status, recorded)
     average = state.seconds_per_task
     state.seconds_per_task = (
         event.duration_s if average == 0.0 else average + AVERAGE_WEIGHT * (event.duration_s - average)
@@ -171,9 +187,9 @@ def _late_success(state: State, recorded: Recorded, event: TaskAttemptFinished) 
     said = Replaced(event.attempt, event.worker_id, event.incarnation)
     result = Result(event.outcome, recorded.sequence, event.duration_s, started=True)
     lost = (task.attempt, task.worker_id, task.incarnation) == said and orphaned(state, task)
-    if lost or (said == task.replaced and task.status == "queued"):
+    if lost or (said == task.replaced and task.status in WAITING):
         task.result, task.replaced = result, None
-        _change(state, task, TASK[task.status, TaskAttemptFinished], recorded)
+        change(state, task, TASK[task.status, TaskAttemptFinished], recorded)
     elif said == task.replaced and task.status == "assigned":
         task.late, task.replaced = Late(event.attempt, event.worker_id, result), None
         task.synthetic = recorded.synthetic
@@ -192,7 +208,7 @@ def returned(state: State, recorded: Recorded, event: TaskReturned) -> bool:
     if task.revoked and not task.began and not event.unknown and not task.unwanted:
         _holder(state, task).idled.append(task.task_id)
     _let_go(state, task, recorded.time)
-    _change(state, task, status, recorded)
+    change(state, task, status, recorded)
     index_task(state, task)
     return True
 
@@ -206,14 +222,14 @@ def requeued(state: State, recorded: Recorded, event: TaskRequeued) -> bool:
     if event.reason == "worker_failed":
         state.requeues_until = charged(state.policy, state.requeues_until, recorded.time)
     _let_go(state, task, recorded.time)
-    _change(state, task, TASK[task.status, TaskRequeued], recorded)
+    change(state, task, TASK[task.status, TaskRequeued], recorded)
     if event.budget == "infrastructure":
         task.infrastructure_used += 1
     elif event.budget == "verdict":
         task.verdict_used += 1
     task.result = None
     task.queued_sequence = recorded.sequence
-    state.waiting.add(task)
+    file_waiting(state, task)
     index_task(state, task)
     return True
 
@@ -223,9 +239,12 @@ def completed(state: State, recorded: Recorded, event: TaskCompleted) -> bool:
     if task is None or (task.status, TaskCompleted) not in TASK:
         return False
     _let_go(state, task, recorded.time)
-    _change(state, task, TASK[task.status, TaskCompleted], recorded)
+    change(state, task, TASK[task.status, TaskCompleted], recorded)
+    if event.verdict == "quarantined" and event.deaths and task.work is not None:
+        note_verdict(state, task, name_of(task.work), recorded, event.deaths)
     task.verdict = event.verdict
     task.work = None
+    state.accused_tasks.pop(task.task_id, None)
     open_tasks = state.runs[task.run_id]
     del open_tasks[task.task_id]
     if not open_tasks:
@@ -286,6 +305,7 @@ def run_cancel_requested(state: State, recorded: Recorded, event: RunCancelReque
 HANDLERS: dict[type[Event], Handler] = {
     TaskSubmitted: submitted,
     TaskAssigned: assigned,
+    TaskIsolated: isolated,
     TaskStarted: started,
     TaskAttemptFinished: attempt_finished,
     TaskReturned: returned,

@@ -25,6 +25,7 @@ from events.worker import (
     WorkerSuspicionRefuted,
     WorkerVanished,
 )
+from recovery.apart import lose, note_end
 from recovery.entities import Attempt, CutOff, Stall, Worker
 from recovery.exits import DETAIL_MAX, how_it_exited, why_it_exited
 from recovery.fitness import clear, note_restart, passed_elsewhere
@@ -59,6 +60,7 @@ def _note_if_made_up(state: State, worker: Worker) -> None:
 def _release_held(state: State, worker: Worker, recorded: Recorded) -> None:
     """What the ended incarnation held is nobody's now."""
     worker.made_up = recorded.synthetic
+    lose(state, worker)
     held, worker.held = worker.held, {}
     worker.running.clear()
     worker.hung_from = NEVER
@@ -134,10 +136,11 @@ def _transition(
     if status is None:
         return None
     level = load_level(worker)
-    was_live = worker.status in LIVE
+    before = worker.status
     _change(state, worker, status)
     worker.event_id = recorded.id
-    if was_live and status not in LIVE:
+    if before in LIVE and status not in LIVE:
+        note_end(state, worker, recorded, draining=before == "draining")
         _release_held(state, worker, recorded)
     _note_if_made_up(state, worker)
     index_availability(state, worker, was=level)

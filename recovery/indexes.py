@@ -3,7 +3,7 @@
 from collections import Counter, OrderedDict
 
 from recovery.entities import Attempt, Beat, Task, Worker
-from recovery.lifecycle import LIVE
+from recovery.lifecycle import LIVE, WAITING
 from recovery.overdue import useless_at
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
@@ -163,9 +163,13 @@ def _leave_level(state: State, worker: Worker, level: int) -> None:
 
 def load_level(worker: Worker) -> int | None:
     """How many full rounds of its slots the worker holds; None: it gets no work."""
-    if worker.status != "alive" or worker.attempt is not None or worker.cordons:
+    if not takes_work(worker) or worker.set_apart_for:
         return None
     return len(worker.held) // worker.slots
+
+
+def takes_work(worker: Worker) -> bool:
+    return worker.status == "alive" and worker.attempt is None and not worker.cordons
 
 
 def orphaned(state: State, task: Task) -> bool:
@@ -187,7 +191,7 @@ def index_task(state: State, task: Task) -> None:
     state.orphaned.discard(task_id)
     owed = task.status in ("finished", "returned") or (
         task.unwanted
-        and (task.status == "queued" or orphan or (task.status in ("assigned", "running") and not task.revoked))
+        and (task.status in WAITING or orphan or (task.status in ("assigned", "running") and not task.revoked))
     )
     if owed:
         state.unsettled[task_id] = None

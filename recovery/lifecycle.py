@@ -11,6 +11,7 @@ from events.task import (
     TaskAssigned,
     TaskAttemptFinished,
     TaskCompleted,
+    TaskIsolated,
     TaskRequeued,
     TaskReturned,
     TaskStarted,
@@ -42,8 +43,9 @@ WorkerStatus = Literal["alive", "suspect", "stalled", "draining", "exited", "fai
 """`stalled`: it beats and is of no use. `exited`: its end is proven, by its supervisor or by a witness, and the leader
 has not yet drawn the conclusion."""
 
-TaskStatus = Literal["queued", "assigned", "running", "finished", "returned", "final"]
-"""`finished` and `returned`: the worker has spoken, the leader has not."""
+TaskStatus = Literal["queued", "isolated", "assigned", "running", "finished", "returned", "final"]
+"""`isolated`: a worker is set apart for it alone, or is to be. `finished` and `returned`: the worker has spoken, the
+leader has not."""
 
 AttemptStatus = Literal["scheduled", "started", "probed"]
 
@@ -52,6 +54,9 @@ LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "drain
 
 LEAVING: frozenset[WorkerStatus] = frozenset({"draining", "exited", "failed"})
 """Those for whom an order to end still stands."""
+
+WAITING: frozenset[TaskStatus] = frozenset({"queued", "isolated"})
+"""Nobody has the task."""
 
 WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("alive", WorkerSuspected): "suspect",
@@ -107,6 +112,11 @@ TASK: dict[tuple[TaskStatus, type[Event]], TaskStatus] = {
     ("queued", TaskAssigned): "assigned",
     ("queued", TaskAttemptFinished): "finished",  # a success of the attempt that was lost
     ("queued", TaskCompleted): "final",
+    ("queued", TaskIsolated): "isolated",
+    ("isolated", TaskIsolated): "isolated",  # what had been set apart is lost
+    ("isolated", TaskAssigned): "assigned",
+    ("isolated", TaskAttemptFinished): "finished",
+    ("isolated", TaskCompleted): "final",
     ("assigned", TaskStarted): "running",
     ("assigned", TaskAttemptFinished): "finished",
     ("assigned", TaskReturned): "returned",

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from recovery.entities import Task, Worker
 from recovery.flapping import owes_pause
@@ -30,8 +31,10 @@ def rounds_ahead(state: State) -> int:
 class Placement:
     """Hands out the room of one cycle. Remembers what it gave; the state is only looked at."""
 
-    def __init__(self, state: State, now: float) -> None:
+    def __init__(self, state: State, now: float, taken: AbstractSet[str] = frozenset()) -> None:
+        """`taken`: workers that get nothing in this cycle."""
         self._state = state
+        self._taken = taken
         self._heard_after = now - state.rules.suspect_after_min
         self._level = -1
         self._last_level = rounds_ahead(state)
@@ -65,10 +68,10 @@ class Placement:
             second: Worker | None = None
             looked_at = 0
             for worker in self._candidates():
-                if not self._trusted(worker):
+                if worker.worker_id in self._taken or not trusted(self._state, worker, self._heard_after):
                     continue
                 looked_at += 1
-                if not _fits(task, worker):
+                if not fits(task, worker):
                     passed_over.append(worker)
                 elif task.attempt > 0 and worker.worker_id == task.worker_id and second is None:
                     second = worker
@@ -104,14 +107,15 @@ class Placement:
         else:
             self._filled.append(worker)
 
-    def _trusted(self, worker: Worker) -> bool:
-        """Whether it was heard lately. Judgement of the silent may be withheld, after a take-over, say; new work is
-        another matter. So is one that is about to be cordoned."""
-        if owes_pause(self._state, worker):
-            return False
-        beat = self._state.last_beat(worker)
-        return (worker.registered_at if beat is None else beat.time) >= self._heard_after
+
+def trusted(state: State, worker: Worker, after: float) -> bool:
+    """Whether it was heard lately. Judgement of the silent may be withheld, after a take-over, say; new work is another
+    matter. So is one that is about to be cordoned."""
+    if owes_pause(state, worker):
+        return False
+    beat = state.last_beat(worker)
+    return (worker.registered_at if beat is None else beat.time) >= after
 
 
-def _fits(task: Task, worker: Worker) -> bool:
+def fits(task: Task, worker: Worker) -> bool:
     return all(worker.labels.get(name) == value for name, value in task.requires)

@@ -1,12 +1,12 @@
 """The state: what the two streams add up to, and the indexes that keep a cycle's cost in proportion to change."""
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
-from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Pause, Task, Worker
+from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Pause, Quarantined, Task, Worker
 from recovery.queue import ByPriority, WaitingTasks
 from recovery.rules import RuleBook
 from recovery.timers import Timers
@@ -62,6 +62,12 @@ class State:
     """Moving average of the run time of attempts; 0.0: none has finished yet."""
     requeues_until: float = 0.0
     """How far the tasks of failed workers that were put back use up the allowed rate (`recovery.pacing`)."""
+    accusations: deque[tuple[float, str, int]] = field(default_factory=deque)
+    """When a death was held against a task, which, and the sequence of the death: the last ones."""
+    accused_tasks: dict[str, None] = field(default_factory=dict)
+    """Open tasks under which anything has died."""
+    quarantine: OrderedDict[str, Quarantined] = field(default_factory=OrderedDict)
+    """By fingerprint of the work, oldest first. What is older than the policy allows may still be there."""
     ends: OrderedDict[tuple[str, ...], Ends] = field(default_factory=OrderedDict)
     """How attempts have ended, by kind of work."""
     events_sequence: int = 0
@@ -90,6 +96,12 @@ class State:
     heard_last: str = ""
     """The worker of the last heartbeat: where to look first for one that is not silent."""
     waiting: WaitingTasks = field(default_factory=WaitingTasks)
+    suspects: ByPriority = field(default_factory=ByPriority)
+    """Tasks that wait for a worker to be set apart for them."""
+    set_apart: dict[str, str] = field(default_factory=dict)
+    """Workers that are, each with its task."""
+    barred: dict[str, None] = field(default_factory=dict)
+    """Waiting tasks whose work had been quarantined when they were submitted."""
     unsettled: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Tasks about which the leader must decide: reported, returned, cancelled (whoever has them)."""
     orphaned: ByPriority = field(default_factory=ByPriority)
@@ -180,15 +192,16 @@ class State:
 
     def measured_status(self) -> SystemStatus:
         """What the counts of workers say now, whatever the log said last."""
-        return self._status_with(self.workers_live)
+        return self.status_with(self.workers_live)
 
     def status_made_up(self) -> str | None:
         """The label of synthetic failures without which that would be another; None: they make no difference."""
-        if not self.made_up or self._status_with(self.workers_live + len(self.made_up)) == self.measured_status():
+        if not self.made_up or self.status_with(self.workers_live + len(self.made_up)) == self.measured_status():
             return None
         return next(iter(self.made_up.values()))
 
-    def _status_with(self, live: int) -> SystemStatus:
+    def status_with(self, live: int) -> SystemStatus:
+        """What it would be with so many live workers."""
         if self.workers_expected == 0:
             return "idle"
         share = live / self.workers_expected

@@ -9,6 +9,7 @@ from typing import Protocol
 from worker.excerpt import Excerpt
 from worker.jobs import Collection, CommandJob, PytestJob, Suite
 from worker.kept_process import Ended, KeptProcess, Limits
+from worker.marks import Row
 from worker.slot_pytest import AnyReport, Ready, WarmPytest
 
 
@@ -75,16 +76,18 @@ class Runners:
     pytest: StartPytest
 
 
-def processes(hold_fds: Sequence[int] = ()) -> Runners:
-    """Those of this machine, whose keepers hold these file descriptors."""
+def processes(hold_fds: Sequence[int] = (), marks: Row | None = None) -> Runners:
+    """Those of this machine, whose keepers hold these file descriptors. What begins leaves a mark in that row first."""
 
     def start_command(
         job: CommandJob, *, env: Mapping[str, str], limits: Limits, on_end: Callable[[Ended], None]
     ) -> KeptProcess:
         environment = {**env, **dict(job.env)}
+        if marks is not None:
+            marks.set(job.key)
         return KeptProcess(job.argv, cwd=job.cwd, env=environment, limits=limits, hold_fds=hold_fds, on_end=on_end)
 
-    return Runners(start_command, functools.partial(WarmPytest, hold_fds=hold_fds))
+    return Runners(start_command, functools.partial(WarmPytest, hold_fds=hold_fds, marks=marks))
 
 
 PROCESSES = processes()

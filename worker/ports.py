@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from events.worker import Progress
 from worker.jobs import SlotEvent
 from worker.lifeline import Lifeline
+from worker.marks import Begun
 from worker.slots import Slot
 
 
@@ -41,6 +42,12 @@ class AgentProcess(Protocol):
 
     def kill(self) -> None:
         """SIGKILL."""
+
+    def begun(self) -> list[Begun] | None:
+        """What it began last, ended or not, once it has ended itself; None: nobody can tell."""
+
+    def forget(self) -> None:
+        """Nobody asks any more."""
 
 
 class Processes(Protocol):

@@ -11,6 +11,7 @@ from worker.forking import fork
 from worker.keeper import PR_SET_CHILD_SUBREAPER, prctl, send
 from worker.lifeline import Lifeline, hold, is_held
 from worker.link import SocketLink, pair
+from worker.marks import Begun, Marks
 from worker.options import Options
 from worker.sweep import reap, sweep
 
@@ -18,15 +19,24 @@ from worker.sweep import reap, sweep
 class ForkedAgent:
     """Keeps `worker.ports.AgentProcess`."""
 
-    def __init__(self, pid: int, link: SocketLink) -> None:
+    def __init__(self, pid: int, link: SocketLink, marks: Marks | None) -> None:
         self.pid = pid
         self.link = link
+        self._marks = marks
 
     def terminate(self) -> None:
         send(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         send(self.pid, signal.SIGKILL)
+
+    def begun(self) -> list[Begun] | None:
+        return None if self._marks is None else self._marks.read()
+
+    def forget(self) -> None:
+        if self._marks is not None:
+            self._marks.close()
+            self._marks = None
 
 
 class ForkedProcesses:
@@ -54,8 +64,10 @@ class ForkedProcesses:
     def start_agent(self, on_message: Callable[[], None], on_exit: Callable[[int], None]) -> ForkedAgent:
         ours, theirs = pair()
         held = self._held
-        keep = [theirs.fileno()] if held is None else [theirs.fileno(), held.fd]
-        pid = fork(lambda: agent_process.main(self._options, theirs, held), keep)
+        marks = _marks()
+        marks_fd = None if marks is None else marks.fd
+        keep = [fd for fd in (theirs.fileno(), None if held is None else held.fd, marks_fd) if fd is not None]
+        pid = fork(lambda: agent_process.main(self._options, theirs, held, marks_fd), keep)
         theirs.close()
         fd = ours.fileno()
 
@@ -70,7 +82,7 @@ class ForkedProcesses:
 
         self._loop.add_reader(fd, hear)
         self._exits[pid] = end
-        return ForkedAgent(pid, ours)
+        return ForkedAgent(pid, ours, marks)
 
     def sweep(self) -> list[int]:
         return sweep()
@@ -82,3 +94,10 @@ class ForkedProcesses:
             end = self._exits.pop(pid, None)
             if end is not None:
                 end(os.waitstatus_to_exitcode(status))
+
+
+def _marks() -> Marks | None:
+    try:
+        return Marks()
+    except OSError:
+        return None

@@ -2,7 +2,10 @@
 
 This file runs under the interpreter of the suite, not ours: Python 3.8 and later, pytest 6 and later, and it
 imports nothing but the standard library and pytest. Started in the directory where one would have called pytest:
-``pytest_runner.py --in FD --out FD [--list] -- PYTEST-ARGUMENTS``.
+``pytest_runner.py --in FD --out FD [--list] [--marks FD:BEGIN:COUNT:LENGTH] -- PYTEST-ARGUMENTS``.
+
+Before a test begins, its key is written to the next of the *marks*, a ring in a file of memory that outlives this
+process and whoever started it: a test may kill both before anybody has read that it began.
 
 Orders come on the *in* fd, a socket of type SOCK_SEQPACKET: a packet is one JSON object ``{"key", "node_id",
 "occurrence"}``. A packet that has not been received is still the sender's to take back from the same socket: the
@@ -165,6 +168,21 @@ class Channel:
         return order
 
 
+class Marks:
+    """Where the keys of what begins are written."""
+
+    def __init__(self, place: str) -> None:
+        fd, self.begin, self.count, self.length = (int(number) for number in place.split(":"))
+        self.fd = out_of_the_way(fd)
+        self.next = 0
+
+    def set(self, key: str) -> None:
+        mark = key.encode("utf-8")[: self.length].ljust(self.length, b"\0")
+        with contextlib.suppress(OSError):  # a test has closed it
+            os.pwrite(self.fd, mark, self.begin + self.next * self.length)
+        self.next = (self.next + 1) % self.count
+
+
 class Verdict:
     """What the reports of one test come to, by the categories of pytest's own summary."""
 
@@ -239,8 +257,9 @@ def reason_of(report: Any) -> str:
 class Runner:
     """The plugin that stands in for pytest's own loop and changes nothing else of its session."""
 
-    def __init__(self, channel: Channel, *, listing: bool) -> None:
+    def __init__(self, channel: Channel, marks: Marks | None, *, listing: bool) -> None:
         self.channel = channel
+        self.marks = marks
         self.listing = listing
         self.items: dict[str, list[Any]] = {}
         self.errors: list[str] = []
@@ -355,6 +374,8 @@ class Runner:
         if id(item) in self.has_run:
             item._report_sections[:] = []
         self.has_run.add(id(item))
+        if self.marks is not None:
+            self.marks.set(order["key"])
         self.channel.report("started", key=order["key"], at=time.time())
         self.channel.flush()
         self.verdict = Verdict()
@@ -456,8 +477,9 @@ def main(arguments: list[str]) -> int:
     split = arguments.index("--")
     own, theirs = arguments[:split], arguments[split + 1 :]
     channel = Channel(int(own[own.index("--in") + 1]), int(own[own.index("--out") + 1]))
+    marks = Marks(own[own.index("--marks") + 1]) if "--marks" in own else None
     sys.argv = [os.path.join(os.path.dirname(sys.executable), "pytest"), *theirs]
-    return int(pytest.main(theirs, plugins=[Runner(channel, listing="--list" in own)]))
+    return int(pytest.main(theirs, plugins=[Runner(channel, marks, listing="--list" in own)]))
 
 
 if __name__ == "__main__":

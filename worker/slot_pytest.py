@@ -12,6 +12,7 @@ import msgspec
 
 from worker.jobs import CollectedItem, Collection, Outcome, PytestJob, Suite
 from worker.kept_process import READ_BYTES, READS_PER_TURN_MAX, Ended, KeptProcess, Limits
+from worker.marks import Row
 
 RUNNER = str(Path(__file__).with_name("pytest_runner.py"))
 PACKET_BYTES_MAX = 1 << 20
@@ -78,6 +79,7 @@ class WarmPytest:
         limits: Limits,
         listing: bool = False,
         hold_fds: Sequence[int] = (),
+        marks: Row | None = None,
         on_reports: Callable[[list[AnyReport]], None],
         on_end: Callable[[Ended], None],
     ) -> None:
@@ -96,13 +98,15 @@ class WarmPytest:
         self._orders, self._orders_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._reports, reports_write = os.pipe()
         argv = [suite.python, RUNNER, "--in", str(self._orders_theirs.fileno()), "--out", str(reports_write)]
+        argv += ["--list"] if listing else []
+        argv += [] if marks is None else ["--marks", marks.place]
         try:
             self.process = KeptProcess(
-                [*argv, *(["--list"] if listing else []), "--", *suite.args],
+                [*argv, "--", *suite.args],
                 cwd=suite.cwd,
                 env=env,
                 limits=limits,
-                pass_fds=(self._orders_theirs.fileno(), reports_write),
+                pass_fds=(self._orders_theirs.fileno(), reports_write, *([] if marks is None else [marks.fd])),
                 hold_fds=hold_fds,
                 on_end=self._end,
             )

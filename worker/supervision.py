@@ -171,6 +171,7 @@ class Supervisor:
         agent.process.link.close()
         began = self._now()
         left = self._processes.sweep()
+        agent.note_begun()
         logger.info("agent_ended", pid=agent.process.pid, code=code, sweep_s=round(self._now() - began, 6))
         self._agent_gone.set()
         word, why = agent.last_word
@@ -214,6 +215,7 @@ class Supervisor:
             stalled=agent.stalled,
             unanswered_s=agent.hung_s,
             detail=detail,
+            begun=agent.begun,
         )
         logger.warning("agent_ended", code=code, hung=exited.hung, incarnation=agent.incarnation)
         if not self._told_to_end:

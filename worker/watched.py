@@ -1,5 +1,6 @@
 """An agent as its supervisor sees it."""
 
+from events.worker import Begun
 from worker.ports import AgentProcess
 from worker.watchdog import Watchdog
 
@@ -17,3 +18,13 @@ class Watched:
         self.hung_s: float | None = None
         self.stalled = False
         self.killed_for = ""
+        self.begun: tuple[Begun, ...] | None = None
+        """What its present incarnation began last; None: nobody can tell."""
+
+    def note_begun(self) -> None:
+        """Once it is dead, and nothing of it begins anything any more."""
+        found = self.process.begun()
+        self.process.forget()
+        if found is not None:
+            own = (one for one in found if one.incarnation == self.incarnation)
+            self.begun = tuple(Begun(one.task_id, one.attempt) for one in own)

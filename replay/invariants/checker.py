@@ -14,7 +14,7 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.worker import RecordedHeartbeat
 from replay.beat_fold import BeatFold
-from replay.invariants import cordons, fleet, orders, silence, tasks, usefulness, workers
+from replay.invariants import cordons, fleet, orders, poison, silence, tasks, usefulness, workers
 from replay.invariants.case import Case
 from replay.invariants.folding import apply
 from replay.invariants.reproduction import Reproduction
@@ -27,6 +27,7 @@ UNFOLDED_EVENTS_MAX = 50_000
 
 JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     task.TaskAssigned: tasks.judge_assigned,
+    task.TaskIsolated: poison.judge_isolated,
     task.TaskRevoked: tasks.judge_revoked,
     task.TaskHung: usefulness.judge_hung,
     task.TaskRequeued: tasks.judge_requeued,

@@ -10,7 +10,7 @@ from events import system, worker
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
-from replay.invariants import cordons, fleet, orders, silence, task_folding, usefulness
+from replay.invariants import cordons, fleet, orders, poison, silence, task_folding, usefulness
 from replay.invariants.world import LIVE, Attempt, Loss, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
@@ -118,6 +118,7 @@ def _exited(world: World, recorded: Recorded, event: worker.WorkerExited) -> Non
     one = _meant(world, worker.WorkerExited, event.worker_id, event.incarnation)
     if one is not None:
         one.exit_sequence = recorded.sequence
+        poison.note_death(world, recorded, event, one)
         _end(world, one, "exited")
 
 
@@ -125,6 +126,7 @@ def _vanished(world: World, recorded: Recorded, event: worker.WorkerVanished) ->
     one = _meant(world, worker.WorkerVanished, event.worker_id, event.incarnation)
     if one is not None:
         one.exit_sequence = recorded.sequence
+        poison.note_death(world, recorded, event, one)
         _end(world, one, "exited")
 
 
@@ -279,6 +281,7 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     system.DetectorDegraded: _doubted,
     system.RunCancelRequested: _run_cancelled,
     system.EventParked: _parked,
+    system.QuarantineReleased: poison.fold_released,
     **task_folding.FOLDS,
     **cordons.FOLDS,
     **fleet.FOLDS,

@@ -6,7 +6,7 @@ from typing import Any
 from events import task
 from events.base import Event
 from events.envelope import Recorded
-from replay.invariants import usefulness
+from replay.invariants import poison, usefulness
 from replay.invariants.world import Task, World
 
 
@@ -17,18 +17,21 @@ def _submitted(world: World, recorded: Recorded, event: task.TaskSubmitted) -> N
         world.submitted += 1
 
 
-def _assigned(world: World, _: Recorded, event: task.TaskAssigned) -> None:
+def _assigned(world: World, recorded: Recorded, event: task.TaskAssigned) -> None:
     one = world.tasks.get(event.task_id)
     holder = world.workers.get(event.worker_id)
-    if one is None or one.status != "queued" or event.attempt <= one.attempt:
+    if one is None or one.status not in ("queued", "isolated") or event.attempt <= one.attempt:
         return
     if holder is None or event.incarnation > holder.incarnation:
         return
     world.move(one, "assigned")
     one.attempt, one.worker_id, one.incarnation = event.attempt, event.worker_id, event.incarnation
     one.revoked = one.began = one.hung = one.unknown = False
+    one.isolated, one.assigned_at = event.isolated, recorded.sequence
     if not world.is_orphaned(one):
         world.take_up(one, holder)
+        if event.isolated and not holder.apart:
+            holder.apart = event.task_id
 
 
 def _spoken(
@@ -58,6 +61,8 @@ def _finished(world: World, recorded: Recorded, event: task.TaskAttemptFinished)
         world.move(one, "finished")
         one.result, one.result_sequence = event, recorded.sequence
         usefulness.note_end(world, event)
+        if event.outcome == "crashed" and recorded.synthetic is None:
+            world.deaths[recorded.sequence] = event.worker_id, frozenset((event.task_id,))
     elif event.outcome in usefulness.PASSED and event.task_id in world.tasks:
         _passed_late(world, recorded.sequence, event, world.tasks[event.task_id])
 
@@ -68,7 +73,7 @@ def _passed_late(world: World, sequence: int, event: task.TaskAttemptFinished, o
     if one.late is not None:
         return
     own = world.is_orphaned(one) and said == (one.attempt, one.worker_id, one.incarnation)
-    if own or (one.status == "queued" and said == one.replaced):
+    if own or (one.status in ("queued", "isolated") and said == one.replaced):
         world.move(one, "finished")
         one.result, one.result_sequence, one.replaced = event, sequence, None
     elif one.status == "assigned" and said == one.replaced:
@@ -85,7 +90,7 @@ def _returned(world: World, _: Recorded, event: task.TaskReturned) -> None:
 
 def _requeued(world: World, _: Recorded, event: task.TaskRequeued) -> None:
     one = world.tasks.get(event.task_id)
-    if one is None or one.status in ("queued", "final") or event.attempt != one.attempt:
+    if one is None or one.status in ("queued", "isolated", "final") or event.attempt != one.attempt:
         return
     unreported = one.status in ("assigned", "running")
     one.replaced = (one.attempt, one.worker_id or "", one.incarnation) if unreported else None
@@ -103,6 +108,7 @@ def _completed(world: World, _: Recorded, event: task.TaskCompleted) -> None:
     if one is not None and one.status != "final":
         world.let_go(one)
         world.move(one, "final")
+        poison.note_verdict(world, one, event)
 
 
 def _revoked(world: World, recorded: Recorded, event: task.TaskRevoked) -> None:
@@ -120,6 +126,7 @@ def _cancelled(world: World, _: Recorded, event: task.TaskCancelRequested) -> No
 FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     task.TaskSubmitted: _submitted,
     task.TaskAssigned: _assigned,
+    task.TaskIsolated: poison.fold_isolated,
     task.TaskStarted: _started,
     task.TaskAttemptFinished: _finished,
     task.TaskReturned: _returned,

@@ -2,6 +2,7 @@
 
 from events.task import Outcome, TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskRevoked, Verdict
 from replay.invariants.case import Case
+from replay.invariants.poison import judge_alone, judge_quarantined
 from replay.invariants.silence import ROUNDING_S, common_silence_min
 from replay.invariants.usefulness import FAILED, PASSED, judge_taken_back
 from replay.invariants.world import Task
@@ -49,7 +50,7 @@ def judge_assigned(case: Case, event: TaskAssigned) -> None:
         return
     if one.status == "final":
         case.blame("one-verdict", "it has its verdict and is handed out again")
-    elif one.status != "queued":
+    elif one.status != ("isolated" if event.isolated else "queued"):
         case.blame("one-live-attempt", f"attempt {one.attempt} is {one.status} at {one.worker_id} still")
     if event.attempt != one.attempt + 1:
         case.blame("one-live-attempt", f"attempt {event.attempt} follows attempt {one.attempt}")
@@ -86,6 +87,7 @@ def _judge_recipient(case: Case, event: TaskAssigned, one: Task) -> None:
     if to.batch != case.batch:
         to.batch, to.given = case.batch, 0
     to.given += 1
+    judge_alone(case, event, to)
     room = to.slots * (1 + policy.tasks_ahead_max)
     if to.held + to.given > room:
         case.blame("placement", f"{to.worker_id} would hold {to.held + to.given} tasks: {room} are its most")
@@ -110,7 +112,7 @@ def judge_requeued(case: Case, event: TaskRequeued) -> None:
     if one.status == "final":
         case.blame("one-verdict", "it has its verdict and is put back")
         return
-    if one.status == "queued" or event.attempt != one.attempt or event.worker_id != one.worker_id:
+    if one.status in ("queued", "isolated") or event.attempt != one.attempt or event.worker_id != one.worker_id:
         case.blame("requeued-once", f"attempt {event.attempt} at {event.worker_id} is put back, and {_where(one)}")
         return
     if case.world.is_cancelled(one):
@@ -201,6 +203,8 @@ def judge_completed(case: Case, event: TaskCompleted) -> None:
         case.blame("cancel-honoured", "its verdict is cancelled, and nobody has cancelled it")
     if one.status in ("assigned", "running") and not case.world.is_orphaned(one):
         case.blame("one-live-attempt", f"it gets a verdict while {one.worker_id} has it")
+    if event.verdict == "quarantined":
+        judge_quarantined(case, event, one)
     if one.late is not None:
         _judge_late(case, event, one.late, one.late_sequence)
     elif one.result is None:

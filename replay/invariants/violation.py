@@ -28,7 +28,9 @@ INVARIANTS: dict[str, Invariant] = {
     "reproduced": Invariant("Folding to what a leader had seen and deciding again gives what it recorded.", _DEFECT),
     "one-verdict": Invariant("Every task gets exactly one verdict, and keeps it.", _DEFECT),
     "conservation": Invariant(
-        "Tasks submitted = final + queued + assigned + running + reported and not yet judged, at every moment.", _DEFECT
+        "Tasks submitted = final + queued + isolated + assigned + running + reported and not yet judged, at every "
+        "moment.",
+        _DEFECT,
     ),
     "assigned-to-alive": Invariant(
         "Work goes only to the present incarnation of a worker that is alive, was heard lately, and is not under "
@@ -49,6 +51,14 @@ INVARIANTS: dict[str, Invariant] = {
         _DEFECT,
     ),
     "requeued-once": Invariant("An attempt that ended without a verdict is put back once, for a true reason.", _DEFECT),
+    "alone": Invariant(
+        "What has to run alone does: its worker is set apart for it, has nothing else and gets nothing else.", _DEFECT
+    ),
+    "quarantine-proven": Invariant(
+        "A task is suspected and quarantined for deaths that the log holds, of workers that had it; the last of them "
+        "while it ran alone. Or because its work was quarantined before, and that holds still.",
+        _DEFECT,
+    ),
     "paced": Invariant(
         "The tasks of failed workers are put back no faster than `requeue_rate` allows, beyond one burst.", _DEFECT
     ),

@@ -19,7 +19,7 @@ MISSING = frozenset({"exited", "failed"})
 LEAVING = MISSING | {"draining"}
 """In which an order to end still stands."""
 
-STATUSES = ("queued", "assigned", "running", "finished", "returned", "final")
+STATUSES = ("queued", "isolated", "assigned", "running", "finished", "returned", "final")
 
 
 @dataclass(slots=True)
@@ -54,6 +54,10 @@ class Worker:
     registered_at: float = 0.0
     held: int = 0
     """Tasks assigned to or running on the present incarnation."""
+    tasks: set[str] = field(default_factory=set)
+    """Their ids."""
+    apart: str = ""
+    """The task that it is set apart for."""
     begun: int = 0
     """Those of them that have started."""
     moved_at: float = 0.0
@@ -128,6 +132,12 @@ class Task:
     revoked: bool = False
     revoked_at: float = 0.0
     hung: bool = False
+    apart: str = ""
+    """The worker that is set apart for it, while it is isolated."""
+    isolated: bool = False
+    """The present attempt was to be alone on its worker."""
+    assigned_at: int = 0
+    """Sequence of its order."""
     replaced: tuple[int, str, int] | None = None
     """Attempt, worker and incarnation that it was taken from unreported, until the next attempt starts."""
     late: task.TaskAttemptFinished | None = None
@@ -185,6 +195,10 @@ class World:
         """What has come behind that from older incarnations, the last one of each."""
         self.cancelled_runs: dict[str, int] = {}
         """By run, the sequence of its last cancellation."""
+        self.deaths: dict[int, tuple[str, frozenset[str]]] = {}
+        """Of workers and runners, by the sequence that says so: the worker, and the tasks that may be to blame."""
+        self.quarantine: dict[str, float] = {}
+        """When each kind of work was last quarantined, by fingerprint."""
         self.requeues_until = 0.0
         """When all tasks of failed workers that were put back would have been, at exactly the rate."""
         self.counts = dict.fromkeys(STATUSES, 0)
@@ -267,6 +281,10 @@ class World:
     def move(self, one: Task, status: str) -> None:
         self.counts[one.status] -= 1
         self.counts[status] += 1
+        if one.apart:
+            if status != "assigned":
+                self.workers[one.apart].apart = ""
+            one.apart = ""
         one.status = status
 
     def turn(self, one: Worker, status: str) -> None:
@@ -283,6 +301,10 @@ class World:
         if self.synthetic is not None:
             one.ends_made_up[one.epoch] = self.synthetic
         one.held = one.begun = 0
+        one.tasks = set()
+        if one.apart:
+            self.tasks[one.apart].apart = ""
+            one.apart = ""
         one.moved_at = self.time
         one.epoch += 1
         one.idled.clear()
@@ -292,6 +314,7 @@ class World:
         if holder.held == holder.begun:
             holder.moved_at = self.time
         holder.held += 1
+        holder.tasks.add(one.submitted.task_id)
         one.epoch = holder.epoch
 
     def begin(self, one: Task, holder: Worker) -> None:
@@ -304,6 +327,9 @@ class World:
         holder = self.workers.get(one.worker_id or "")
         if holder is not None and one.epoch == holder.epoch:
             holder.held -= 1
+            holder.tasks.discard(one.submitted.task_id)
+            if holder.apart == one.submitted.task_id:
+                holder.apart = ""
             holder.begun -= one.began
             holder.moved_at = self.time
         one.epoch = -1

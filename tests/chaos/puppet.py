@@ -67,10 +67,12 @@ def main() -> None:
     listen(host)
     agent_main = agent_process.main
 
-    def listening_agent(options: Options, link: SocketLink, held: lifeline.HeldLifeline | None) -> int:
+    def listening_agent(
+        options: Options, link: SocketLink, held: lifeline.HeldLifeline | None, marks_fd: int | None = None
+    ) -> int:
         # A forked agent has none of its supervisor's handlers.
         listen(host)
-        return agent_main(options, link, held)
+        return agent_main(options, link, held, marks_fd)
 
     agent_process.main = listening_agent
     agent_process.Agent = PuppetAgent  # type: ignore[attr-defined] # not exported, and used there all the same

@@ -63,9 +63,9 @@ def negative(state: State) -> None:
 @pytest.mark.parametrize(
     ("damage", "detail"),
     [
-        (miscounted, "of 3 tasks the counts say 4 queued; 3 tasks wait in the queue, 4 are queued"),
-        (vanished, "3 tasks were submitted, 2 are known; 3 tasks wait in the queue, 2 are queued"),
-        (unqueued, "2 tasks wait in the queue, 3 are queued"),
+        (miscounted, "of 3 tasks the counts say 4 queued; 3 tasks wait, 4 are queued or isolated"),
+        (vanished, "3 tasks were submitted, 2 are known; 3 tasks wait, 2 are queued or isolated"),
+        (unqueued, "2 tasks wait, 3 are queued or isolated"),
         (final_unsaid, "0 verdicts were taken, 1 tasks are final"),
         (negative, "of 3 tasks the counts say 3 queued, -1 running, 1 assigned"),
     ],

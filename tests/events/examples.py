@@ -18,6 +18,7 @@ from events.system import (
     PaceChanged,
     PolicyChanged,
     ProjectionRebuilt,
+    QuarantineReleased,
     RecoveryPaused,
     RecoveryResumed,
     RunCancelRequested,
@@ -33,6 +34,7 @@ from events.task import (
     TaskCancelRequested,
     TaskCompleted,
     TaskHung,
+    TaskIsolated,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
@@ -41,6 +43,8 @@ from events.task import (
 )
 from events.work import CommandWork, PytestWork, Suite
 from events.worker import (
+    Begun,
+    Death,
     Evidence,
     WorkerClaimed,
     WorkerCordoned,
@@ -93,7 +97,16 @@ EXAMPLES: tuple[Event, ...] = (
     WorkerDrainRequested(**WORKER, actor="alice", reason="new kernel", restart=True),
     WorkerDraining(**WORKER, reason="SIGTERM"),
     WorkerStopped(**WORKER, reason="drained"),
-    WorkerExited(**WORKER, exit_code=1, signal=9, hung=True, stalled=True, unanswered_s=2.5, detail="out of memory"),
+    WorkerExited(
+        **WORKER,
+        exit_code=1,
+        signal=9,
+        hung=True,
+        stalled=True,
+        unanswered_s=2.5,
+        detail="out of memory",
+        begun=(Begun("t1", 2),),
+    ),
     WorkerDisconnected(
         **WORKER, reason="Client Closed", closed_at=MOMENT, probe="nobody answers", heartbeat_sequence=9
     ),
@@ -136,7 +149,10 @@ EXAMPLES: tuple[Event, ...] = (
         verdict_retries=2,
         requires={"gpu": "yes"},
     ),
-    TaskAssigned(**TASK, work=COMMAND, priority=7, timeout_s=60.0),
+    TaskAssigned(**TASK, work=COMMAND, priority=7, timeout_s=60.0, isolated=True),
+    TaskIsolated(
+        task_id="t1", **WORKER, deaths=(Death(sequence=9, worker_id="w2", reason="it was killed by signal 9"),)
+    ),
     TaskRevoked(**TASK, reason="cancelled"),
     TaskHung(**TASK, started_sequence=8, ran_s=65.5, limit_s=65.0, heartbeat_sequence=9),
     TaskStarted(**TASK),
@@ -163,6 +179,7 @@ EXAMPLES: tuple[Event, ...] = (
         duration_s=0.125,
         message="two workers died under it",
         result_sequence=11,
+        deaths=(Death(sequence=11, worker_id="w1", reason="its process died"),),
     ),
     TaskCancelRequested(task_id="t1", actor="alice", reason="wrong branch"),
     CoordinatorStarted(coordinator_id="c1", host="farm-0", pid=1, version="0.1.0"),
@@ -198,6 +215,7 @@ EXAMPLES: tuple[Event, ...] = (
     DetectorDegraded(reason="clock_step", extent_s=-15.75, heartbeats_sequence=7, coordinator_id="c1"),
     WatchContinued(since=MOMENT, witness="w1", heartbeat_sequence=7),
     PaceChanged(stretch=1.25, heartbeat_interval_s=2.5, workers_live=4000),
+    QuarantineReleased(key="0123456789abcdef", actor="alice", reason="fixed"),
 )
 
 PROVENANCE = Provenance(

@@ -20,7 +20,7 @@ EXPECTED = ("alive", "suspect", "stalled", "exited", "failed")
 LOOK_AHEAD = (0.0, 1.0, 5.9, 7.0, 14.0, 16.0, 31.0, 61.0, 100_000.0)
 """Seconds from now at which the index must not have missed anything."""
 
-STATUSES = ("queued", "assigned", "running", "finished", "returned", "final")
+STATUSES = ("queued", "isolated", "assigned", "running", "finished", "returned", "final")
 
 
 def check(state: State, now: float, *, budgets: bool = True) -> None:
@@ -28,6 +28,7 @@ def check(state: State, now: float, *, budgets: bool = True) -> None:
     _check_tasks(state)
     _check_queue(state)
     _check_workers(state)
+    _check_apart(state)
     _check_availability(state)
     _check_timers(state, now)
     _check_useless(state, now)
@@ -76,13 +77,20 @@ def _unsettled(state: State, task: Task) -> bool:
         return True
     if not _unwanted(task) or task.status == "final":
         return False
-    return task.status == "queued" or lost(state, task) or not task.revoked
+    return task.status in ("queued", "isolated") or lost(state, task) or not task.revoked
 
 
 def _check_queue(state: State) -> None:
     ageing = state.policy.priority_ageing
     bands: dict[int, list[Task]] = {}
-    waiting = [task for task in state.tasks.values() if task.status == "queued"]
+    suspects = {
+        task.task_id
+        for task in state.tasks.values()
+        if (task.status == "queued" and len(task.deaths) >= state.policy.poison_deaths)
+        or (task.status == "isolated" and not task.apart_at)
+    }
+    assert set(state.suspects) == suspects
+    waiting = [task for task in state.tasks.values() if task.status == "queued" and task.task_id not in suspects]
     for task in sorted(waiting, key=lambda task: (task.attempt == 0, task.queued_sequence)):
         bands.setdefault(task.priority, []).append(task)
     expected = []
@@ -126,12 +134,33 @@ def _flaps(state: State, worker: Worker) -> bool:
     return len(worker.flaps) >= state.policy.flap_failures and not pausing
 
 
+def _check_apart(state: State) -> None:
+    """Who is set apart has nothing but the task that it is set apart for, once that has begun to be its own."""
+    apart = {worker.worker_id: worker.set_apart_for for worker in state.workers.values() if worker.set_apart_for}
+    assert state.set_apart == apart
+    assert len(set(apart.values())) == len(apart)
+    for worker_id, task_id in apart.items():
+        task, worker = state.tasks[task_id], state.workers[worker_id]
+        if task.status == "isolated":
+            assert (task.apart_at, task_id in worker.held) == (worker_id, False)
+        else:
+            assert task.isolated
+            assert task_id in worker.held
+    for task in state.tasks.values():
+        if task.apart_at:
+            assert task.status == "isolated"
+            assert state.workers[task.apart_at].set_apart_for == task.task_id
+        assert not task.deaths or task.status == "final" or task.task_id in state.accused_tasks
+    assert all(state.tasks[task_id].status == "queued" for task_id in state.barred)
+
+
 def _check_availability(state: State) -> None:
     levels: dict[int, set[str]] = {}
     labels: dict[int, Counter[tuple[str, str]]] = {}
     slots = 0
     for worker_id, worker in state.workers.items():
-        if worker.status == "alive" and worker.attempt is None and not worker.cordons:
+        able = worker.status == "alive" and worker.attempt is None and not worker.cordons
+        if able and not worker.set_apart_for:
             level = len(worker.held) // worker.slots
             levels.setdefault(level, set()).add(worker_id)
             if worker.labels:

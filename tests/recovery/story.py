@@ -293,7 +293,8 @@ def _check_assignments(state: State, decisions: Sequence[Decision]) -> None:
         if isinstance(event := decision.event, TaskAssigned):
             worker, task = state.workers[event.worker_id], state.tasks[event.task_id]
             assert (worker.status, worker.incarnation) == ("alive", event.incarnation)
-            assert task.status == "queued"
+            assert task.status == ("isolated" if event.isolated else "queued")
+            assert not event.isolated or (worker.set_apart_for == task.task_id and not worker.held)
             assert not task.unwanted
             assert set(task.requires) <= set(worker.labels.items())
 

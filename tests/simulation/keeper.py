@@ -31,6 +31,8 @@ class Owner(Protocol):
     keepers: "dict[Keeper, None]"
     worker_id: str
     executions: Executions
+    marks: deque[str]
+    """Keys of what it has begun last."""
 
     @property
     def slowness(self) -> float: ...
@@ -233,6 +235,7 @@ class CommandKeeper(Keeper):
         if ailment is Ailment.cannot_begin:
             self.finish(Ended("not_started"))
             return
+        self.owner.marks.append(self._key)
         self._execution = executions.begin(self._key, self.owner.worker_id, self.host.name)
         if self._plan.conduct is not Conduct.hangs:
             self._loop.call_later(self._plan.duration_s * self.owner.slowness, self._act)

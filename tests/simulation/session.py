@@ -62,6 +62,7 @@ class SessionKeeper(Keeper):
             return
         job = self.pipe.popleft()
         plan = plan_of(job, self.host)
+        self.owner.marks.append(job.key)
         self._running = job, self.owner.executions.begin(job.key, self.owner.worker_id, self.host.name)
         self._tell(Started(job.key, self.host.wall()))
         if plan.conduct is not Conduct.hangs:

@@ -121,16 +121,19 @@ def test_the_encoding_knows_everything_there_is() -> None:
         Run: set(),
         Stall: {"cause", "restart", "sequence"},
     }
+    # So many deaths are needed that nobody is ever accused.
+    poison = ("deaths", "apart_at", "isolated", "condemned", "fingerprint")
     left_out = {
         Worker: {
             *("ordinal", "host", "event_id", "exit_reason", "exit_sequence", "exit_message", "failed_at"),
             # No policy calls any number of failures flapping.
             *("flaps", "flap_cordons", "flap_cordoned_until"),
             *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
+            "set_apart_for",
         },
         Attempt: {"strategy", "event_id"},
         # Both are of one priority, whose order is that of the queue's lanes.
-        Task: {"timeout_s", "event_id", "synthetic", "submitted_at"},
+        Task: {"timeout_s", "event_id", "synthetic", "submitted_at", *poison},
         Beat: set(),
         Run: {"since", "sequence"},
         Stall: {"since", "passed"},

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import itertools
 import signal
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from events.bus import Bus
@@ -22,6 +23,7 @@ from worker.endings import Ending
 from worker.kept import Runners
 from worker.lifeline import Lifeline
 from worker.link import answer
+from worker.marks import KEPT, Begun, parsed
 from worker.options import Options
 from worker.ports import Gauges, Surroundings
 from worker.slots import Slot
@@ -48,6 +50,7 @@ class SimAgent:
         self.worker_id = worker.options.worker_id
         self.executions = worker.executions
         self.keepers: dict[Keeper, None] = {}
+        self.marks: deque[str] = deque(maxlen=KEPT * worker.options.slots)
         self.process = SimProcess(worker.supervisor.loop, worker.host, f"agent/{self.worker_id}/{self.pid}")
         self._worker = worker
         self._supervisor = worker.supervisor
@@ -82,6 +85,11 @@ class SimAgent:
 
     def terminate(self) -> None:
         self.process.call(self._take_sigterm)
+
+    def begun(self) -> list[Begun]:
+        return [begun for key in self.marks if (begun := parsed(key)) is not None]
+
+    def forget(self) -> None: ...
 
     def stop(self) -> None:
         self.process.pause()

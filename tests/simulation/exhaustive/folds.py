@@ -24,7 +24,7 @@ Sequences are ranks (`ranks`), times are relative to `now`. Indexes are taken as
 recomputed: what a fold has got wrong stays wrong.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -214,6 +214,9 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.waiting = _unpacked_waiting(waiting, state)
     state.unsettled = OrderedDict((TASKS[number], None) for number in unsettled)
     state.requeues_until = 0.0  # with two tasks nobody comes near the rate
+    # So many deaths that nobody is ever accused.
+    state.accusations, state.accused_tasks, state.quarantine = deque(), {}, OrderedDict()
+    state.suspects, state.set_apart, state.barred = ByPriority(), {}, {}
     state.orphaned = ByPriority()
     for number in orphaned:
         state.orphaned.add(state.tasks[TASKS[number]])

@@ -70,6 +70,7 @@ USUAL = Policy(
     recovery_attempt_timeout=4 * UNIT,
     attempts_reset_after=4 * UNIT,
     flap_failures=1000,
+    poison_deaths=1000,
     infrastructure_retries=1,
     verdict_retries=0,
     ahead=1.0,

@@ -161,7 +161,7 @@ DECIDE: tuple[Bug, ...] = (
         "A cancellation is only filed for tasks that a worker has, and one that waits is passed over for ever.",
         (
             "recovery.indexes:index_task",
-            'and (task.status == "queued" or orphan or (task.status in ("assigned", "running") and not task.revoked))',
+            'and (task.status in WAITING or orphan or (task.status in ("assigned", "running") and not task.revoked))',
             'and (orphan or (task.status in ("assigned", "running") and not task.revoked))',
         ),
     ),

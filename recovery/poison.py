@@ -1,0 +1,147 @@
+"""Which task may have killed its worker: what is held against tasks, and what acquits them.
+
+Only the death of a process says anything, reported by its supervisor, by a witness that finds nothing left, or by the
+worker whose runner it was. Silence may be the network's, and whoever was killed by order died of that. Every task that
+had begun is a suspect, so innocents that ran beside a guilty one are too: a run alone, which costs nothing but time,
+tells one from the other. Who dies while half the farm does, dies of something else.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import islice
+
+from events.envelope import Recorded
+from events.task import TaskAttemptFinished
+from events.worker import Begun, Death, WorkerExited, WorkerVanished
+from recovery.entities import Quarantined, Task, Worker
+from recovery.exits import how_it_exited
+from recovery.state import State
+
+MASS: frozenset[str] = frozenset({"mass_worker_loss", "broker_outage"})
+"""Incidents in which nobody is accused: workers die of what has happened to all of them."""
+
+PARDON_S = 10.0
+"""Deaths so shortly before such an incident belong to it, unless one task has seen two of them."""
+DEATHS_MAX = 20
+"""Held against one task."""
+ACCUSATIONS_MAX = 1000
+"""Remembered to be pardoned."""
+QUARANTINED_MAX = 10_000
+"""Kinds of work; beyond that the oldest are forgotten."""
+NAME_MAX = 200
+
+
+def is_suspect(state: State, task: Task) -> bool:
+    """It has to run alone."""
+    return len(task.deaths) >= state.policy.poison_deaths
+
+
+def file_waiting(state: State, task: Task) -> None:
+    """Puts a queued task where it waits: in line, or for a worker of its own."""
+    if is_suspect(state, task):
+        state.waiting.remove(task)
+        state.suspects.add(task)
+    else:
+        state.suspects.discard(task.task_id)
+        state.waiting.add(task)
+
+
+def refile(state: State) -> None:
+    """Another policy, or a pardon."""
+    for task_id in state.accused_tasks:
+        task = state.tasks[task_id]
+        if task.status == "queued":
+            file_waiting(state, task)
+
+
+def amid_losses(state: State) -> bool:
+    """Whether an incident is open in which nobody is accused."""
+    return any(kind in MASS for kind in state.incidents)
+
+
+def note_death(state: State, worker: Worker, recorded: Recorded, event: WorkerExited | WorkerVanished) -> None:
+    """To be called when the worker counts as dead, and before it lets go of what it held."""
+    if (
+        recorded.synthetic is not None
+        or worker.made_up is not None
+        or (isinstance(event, WorkerExited) and event.stalled)
+    ):
+        return
+    if amid_losses(state) or state.status_with(state.workers_live + 1) == "critical":
+        return
+    reason = how_it_exited(event) if isinstance(event, WorkerExited) else "nothing was left of it"
+    death = Death(sequence=recorded.sequence, worker_id=worker.worker_id, reason=reason)
+    for task_id in _begun(state, worker, event):
+        _accuse(state, state.tasks[task_id], death, recorded.time)
+
+
+def _begun(state: State, worker: Worker, event: WorkerExited | WorkerVanished) -> list[str]:
+    """What may have killed it. Where its supervisor died as well, and cannot tell, that is what the log knows to run,
+    and what stood next in line in each slot: a start may have been on its way. Whatever is alone on its worker is meant
+    in any case."""
+    begun = list(worker.running)
+    if isinstance(event, WorkerVanished):
+        begun += islice((task_id for task_id in worker.held if task_id not in worker.running), worker.slots)
+    elif event.begun is not None:
+        begun = [one.task_id for one in event.begun if is_held(state, worker, one)]
+    if worker.set_apart_for in worker.held:
+        begun.append(worker.set_apart_for)
+    return list(dict.fromkeys(begun))
+
+
+def is_held(state: State, worker: Worker, begun: Begun) -> bool:
+    return begun.task_id in worker.held and state.tasks[begun.task_id].attempt == begun.attempt
+
+
+def note_crash(state: State, task: Task, recorded: Recorded, event: TaskAttemptFinished) -> None:
+    """A process that ran the task has died under it, and its worker lives."""
+    if recorded.synthetic is None:
+        reason = "its process died under the task"
+        _accuse(state, task, Death(sequence=recorded.sequence, worker_id=event.worker_id, reason=reason), recorded.time)
+
+
+def _accuse(state: State, task: Task, death: Death, now: float) -> None:
+    task.deaths = (*task.deaths[-DEATHS_MAX + 1 :], death)
+    task.condemned = task.isolated
+    state.accused_tasks[task.task_id] = None
+    state.accusations.append((now, task.task_id, death.sequence))
+    if len(state.accusations) > ACCUSATIONS_MAX:
+        state.accusations.popleft()
+
+
+def pardon(state: State, now: float) -> None:
+    """So many have died that it was none of their tasks, but for one that has seen two of the deaths."""
+    recent: dict[str, list[int]] = defaultdict(list)
+    for at, task_id, sequence in state.accusations:
+        if at > now - PARDON_S:
+            recent[task_id].append(sequence)
+    state.accusations.clear()
+    for task_id, sequences in recent.items():
+        task = state.tasks[task_id]
+        if len(sequences) == 1 and task.status != "final":
+            task.deaths = tuple(death for death in task.deaths if death.sequence != sequences[0])
+            task.condemned = False
+    refile(state)
+
+
+def note_verdict(state: State, task: Task, name: str, recorded: Recorded, deaths: Iterable[Death]) -> None:
+    """The task was quarantined for these deaths: so is its work from now on."""
+    now = recorded.time
+    state.quarantine.pop(task.fingerprint, None)
+    state.quarantine[task.fingerprint] = Quarantined(
+        name[:NAME_MAX], task.task_id, recorded.sequence, now, tuple(deaths)
+    )
+    while len(state.quarantine) > QUARANTINED_MAX or expired(state, next(iter(state.quarantine.values())), now):
+        state.quarantine.popitem(last=False)
+
+
+def expired(state: State, entry: Quarantined, now: float) -> bool:
+    return now >= entry.since + state.policy.quarantine_ttl
+
+
+def quarantined(state: State, task: Task, now: float) -> Quarantined | None:
+    """Why its work is not to be run; None: it may."""
+    if not state.quarantine:
+        return None
+    entry = state.quarantine.get(task.fingerprint)
+    return None if entry is None or expired(state, entry, now) else entry
