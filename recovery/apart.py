@@ -4,10 +4,12 @@ from events.envelope import Recorded
 from events.task import TaskStarted
 from events.worker import WorkerExited, WorkerVanished
 from recovery.entities import Run, Task, Worker
-from recovery.indexes import index_availability, load_level
+from recovery.fitness import clear
+from recovery.indexes import index_availability, index_task, load_level
 from recovery.lifecycle import TASK, TaskStatus
 from recovery.poison import is_held, note_death
 from recovery.state import State
+from recovery.timers import NEVER
 
 
 def change(state: State, task: Task, status: TaskStatus, recorded: Recorded) -> None:
@@ -42,6 +44,22 @@ def _note_begun(state: State, worker: Worker, recorded: Recorded, event: WorkerE
             change(state, task, TASK["assigned", TaskStarted], recorded)
             task.began, task.replaced = True, None
             worker.running[task.task_id] = Run(recorded.time, recorded.sequence)
+
+
+def release_held(state: State, worker: Worker, recorded: Recorded) -> None:
+    """What the ended incarnation held is nobody's now."""
+    worker.made_up = recorded.synthetic
+    lose(state, worker)
+    held, worker.held = worker.held, {}
+    worker.running.clear()
+    worker.hung_from = NEVER
+    worker.revoked.clear()
+    worker.idled.clear()
+    clear(state, worker)
+    for task_id in held:
+        task = state.tasks[task_id]
+        task.synthetic = recorded.synthetic
+        index_task(state, task)
 
 
 def set_apart(state: State, worker: Worker, task: Task) -> None:

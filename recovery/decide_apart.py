@@ -27,7 +27,7 @@ def owed_isolations(state: State, now: float) -> Generator[Decision, None, set[s
     taken: set[str] = set()
     if not state.suspects and not state.set_apart:
         return taken
-    if state.policy.auto_recovery and (amid_losses(state) or state.measured_status() == "critical"):
+    if state.may_repair and (amid_losses(state) or state.measured_status() == "critical"):
         return taken
     stranded: list[Task] = []
     for worker_id, task_id in state.set_apart.items():

@@ -25,16 +25,15 @@ from events.worker import (
     WorkerSuspicionRefuted,
     WorkerVanished,
 )
-from recovery.apart import lose, note_end
+from recovery.apart import note_end, release_held
 from recovery.entities import Attempt, CutOff, Stall, Worker
 from recovery.exits import DETAIL_MAX, how_it_exited, why_it_exited
 from recovery.fitness import clear, note_restart, passed_elsewhere
 from recovery.flapping import forgive, note_return
 from recovery.handlers import Handler
-from recovery.indexes import index_availability, index_task, index_worker, load_level
+from recovery.indexes import index_availability, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LEAVING, LIVE, WORKER, WorkerStatus
 from recovery.state import State
-from recovery.timers import NEVER
 
 EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
 COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
@@ -55,22 +54,6 @@ def _note_if_made_up(state: State, worker: Worker) -> None:
         state.made_up.pop(worker.worker_id, None)
     else:
         state.made_up[worker.worker_id] = label
-
-
-def _release_held(state: State, worker: Worker, recorded: Recorded) -> None:
-    """What the ended incarnation held is nobody's now."""
-    worker.made_up = recorded.synthetic
-    lose(state, worker)
-    held, worker.held = worker.held, {}
-    worker.running.clear()
-    worker.hung_from = NEVER
-    worker.revoked.clear()
-    worker.idled.clear()
-    clear(state, worker)
-    for task_id in held:
-        task = state.tasks[task_id]
-        task.synthetic = recorded.synthetic
-        index_task(state, task)
 
 
 def _finish(state: State, worker: Worker, level: int | None) -> bool:
@@ -120,7 +103,7 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     worker.stall = None
     worker.event_id = recorded.id
     _change(state, worker, status)
-    _release_held(state, worker, recorded)
+    release_held(state, worker, recorded)
     _note_if_made_up(state, worker)
     return _finish(state, worker, None)
 
@@ -141,7 +124,7 @@ def _transition(
     worker.event_id = recorded.id
     if before in LIVE and status not in LIVE:
         note_end(state, worker, recorded, draining=before == "draining")
-        _release_held(state, worker, recorded)
+        release_held(state, worker, recorded)
     _note_if_made_up(state, worker)
     index_availability(state, worker, was=level)
     return worker

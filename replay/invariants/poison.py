@@ -30,8 +30,8 @@ def fold_isolated(world: World, _: Recorded, event: TaskIsolated) -> None:
     one, worker = world.tasks.get(event.task_id), world.workers.get(event.worker_id)
     if one is None or worker is None or one.status not in ("queued", "isolated"):
         return
-    present = worker.status == "alive" and worker.attempt is None and worker.incarnation == event.incarnation
-    if present and not worker.apart:
+    present = worker.status == "alive" and worker.attempt is None and not worker.cordons
+    if present and worker.incarnation == event.incarnation and not worker.apart:
         world.move(one, "isolated")
         one.apart, worker.apart = worker.worker_id, event.task_id
 

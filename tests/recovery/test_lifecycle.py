@@ -12,6 +12,7 @@ from events.task import (
     TaskAssigned,
     TaskAttemptFinished,
     TaskCompleted,
+    TaskIsolated,
     TaskRequeued,
     TaskReturned,
     TaskStarted,
@@ -159,6 +160,11 @@ TASK_EVENTS: dict[type[Event], Maker] = {
     TaskAssigned: lambda story: TaskAssigned(
         task_id="t1", worker_id="w1", incarnation=2, attempt=story.task("t1").attempt + 1, work=WORK
     ),
+    TaskIsolated: lambda story: TaskIsolated(
+        task_id="t1",
+        worker_id="w2" if story.worker("w1").set_apart_for else "w1",
+        incarnation=story.worker("w2" if story.worker("w1").set_apart_for else "w1").incarnation,
+    ),
     TaskStarted: lambda story: TaskStarted(**task_fields(story)),
     TaskAttemptFinished: lambda story: TaskAttemptFinished(**task_fields(story), outcome="failed"),
     TaskReturned: lambda story: TaskReturned(**task_fields(story)),
@@ -172,6 +178,7 @@ TASK_EVENTS: dict[type[Event], Maker] = {
 
 TASK_PATHS: dict[TaskStatus, tuple[type[Event], ...]] = {
     "queued": (),
+    "isolated": (TaskIsolated,),
     "assigned": (TaskAssigned,),
     "running": (TaskAssigned, TaskStarted),
     "finished": (TaskAssigned, TaskAttemptFinished),
@@ -182,19 +189,19 @@ TASK_PATHS: dict[TaskStatus, tuple[type[Event], ...]] = {
 
 def task_in(status: TaskStatus) -> Story:
     story = Story(lead=False)
-    story.tell(registered("w1"), submitted("t1"))
+    story.tell(registered("w1"), registered("w2"), submitted("t1"))
     for kind in TASK_PATHS[status]:
         story.tell(TASK_EVENTS[kind](story))
     assert story.task("t1").status == status
     return story
 
 
-LATE: tuple[TaskStatus, type[Event]] = ("queued", TaskAttemptFinished)
-"""A row for successes of a lost attempt alone: see test_late_success."""
+LATE: set[tuple[TaskStatus, type[Event]]] = {("queued", TaskAttemptFinished), ("isolated", TaskAttemptFinished)}
+"""Rows for successes of a lost attempt alone: see test_late_success."""
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [pair for pair in TASK if pair != LATE], ids=lambda value: getattr(value, "__name__", value)
+    ("status", "kind"), [pair for pair in TASK if pair not in LATE], ids=lambda value: getattr(value, "__name__", value)
 )
 def test_task_rows(status: TaskStatus, kind: type[Event]) -> None:
     story = task_in(status)
@@ -206,7 +213,7 @@ def test_task_rows(status: TaskStatus, kind: type[Event]) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [pair for pair in product(TASK_PATHS, TASK_EVENTS) if pair not in TASK or pair == LATE],
+    [pair for pair in product(TASK_PATHS, TASK_EVENTS) if pair not in TASK or pair in LATE],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_task_pairs_without_a_row_change_nothing(status: TaskStatus, kind: type[Event]) -> None:

@@ -75,7 +75,7 @@ def test_9_the_result_of_a_replaced_attempt_is_stale() -> None:
 @pytest.mark.parametrize("own", [True, False], ids=["the task's", "the policy's"])
 @pytest.mark.parametrize("how", ["killed", "fenced"])
 def test_10_the_infrastructure_budget(allowed: int, own: bool, how: str) -> None:
-    story = Story(Policy(infrastructure_retries=7 if own else allowed))
+    story = Story(Policy(infrastructure_retries=7 if own else allowed, poison_deaths=1000))
     story.tell(submitted("t1", infrastructure_retries=allowed if own else None))
     for number in range(allowed + 1):
         worker_id = f"w{number}"
@@ -308,14 +308,14 @@ def test_a_new_leader_settles_what_the_old_one_left() -> None:
 
 
 def test_a_lower_budget_of_a_new_policy_counts_at_once() -> None:
-    story = Story(Policy(infrastructure_retries=2))
+    story = Story(Policy(infrastructure_retries=2, poison_deaths=1000))
     story.budgets_forged = True
     story.join("w1", "w2", "w3")
     story.tell(submitted("t1"))
     for _ in range(2):
         story.start("t1")
         kill(story, story.task("t1").worker_id or "")
-    story.tell(policy_changed(Policy(infrastructure_retries=1)))
+    story.tell(policy_changed(Policy(infrastructure_retries=1, poison_deaths=1000)))
     story.start("t1")
     kill(story, story.task("t1").worker_id or "")
     assert story.task("t1").verdict == "crashed"

@@ -27,6 +27,7 @@ from tests.recovery.story import Story, registered, submitted
 from tests.replay import (
     test_invariants_cordons,
     test_invariants_leaders,
+    test_invariants_poison,
     test_invariants_tasks,
     test_invariants_useless,
     test_invariants_workers,
@@ -262,6 +263,7 @@ def test_what_is_too_old_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_promise_is_broken_by_some_test() -> None:
     named = {"no-gap", "whole-batches", "one-leader", "reproduced", "reported", "at-rest"}
+    named |= {name for row in test_invariants_poison.TABLE for name in row[3].split()}
     for table in (test_invariants_tasks.TABLE, test_invariants_workers.TABLE, test_invariants_leaders.SYSTEM):
         named |= {name for row in table for name in row[3].split()}
     named |= {row[3] for row in test_invariants_cordons.TABLE}

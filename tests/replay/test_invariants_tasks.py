@@ -13,13 +13,11 @@ from events.task import (
     Outcome,
     TaskCancelRequested,
     TaskCompleted,
-    TaskIsolated,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
 )
 from events.worker import (
-    Death,
     Evidence,
     WorkerDraining,
     WorkerExited,
@@ -169,71 +167,6 @@ def fast(story: Story) -> None:
     story.tell(WorkerExited(worker_id="w2", incarnation=story.worker("w2").incarnation, signal=9))
 
 
-def poisonous(story: Story) -> None:
-    """w1 has died under t1, which is one death too many: w2 is set apart for it, and has t2 still."""
-    story.tell(policy_changed(Policy(poison_deaths=1)))
-    exits(story)
-    led(story)
-    assert (story.task("t1").status, story.task("t1").apart_at) == ("isolated", "w2")
-
-
-def found_out(story: Story) -> None:
-    """w2 has died under it as well, when t1 ran alone there."""
-    poisonous(story)
-    story.finish("t2")
-    led(story)
-    story.start("t1")
-    story.tell(WorkerExited(worker_id="w2", incarnation=story.worker("w2").incarnation, signal=9))
-
-
-def quarantined_before(story: Story) -> None:
-    found_out(story)
-    led(story)
-    assert story.task("t1").verdict == "quarantined"
-    story.tell(registered("w2"))
-
-
-def isolate(task_id: str = "t3", worker_id: str = "w1", *deaths: Death) -> Wrong:
-    return lambda story: TaskIsolated(
-        task_id=task_id, worker_id=worker_id, incarnation=story.worker(worker_id).incarnation, deaths=deaths
-    )
-
-
-def quarantine(**changes: Any) -> Wrong:
-    """For all that is held against t1."""
-    return lambda story: complete(verdict="quarantined", deaths=story.task("t1").deaths, **changes)(story)
-
-
-def late_but_alone(story: Story) -> None:
-    """t1 runs alone on w2, and the log has lost w2 for another reason."""
-    poisonous(story)
-    story.finish("t2")
-    led(story)
-    story.start("t1")
-    story.tell(WorkerStopped(worker_id="w2", incarnation=story.worker("w2").incarnation))
-
-
-def settled(story: Story) -> None:
-    """What w2 had is judged; nothing more is decided."""
-    result = story.task("t2").result
-    assert result is not None
-    said = {"outcome": result.outcome, "result_sequence": result.sequence}
-    decided(story, TaskCompleted(task_id="t2", run_id="r1", verdict="passed", attempt=1, worker_id="w2", **said))  # type: ignore[arg-type]
-
-
-def back_in_line(story: Story) -> None:
-    decided(story, requeue()(story))
-
-
-def suspected_of_death(story: Story) -> Event:
-    return isolate("t1", "w2", *story.task("t1").deaths)(story)
-
-
-UNKNOWN: dict[str, Any] = {"task_id": "t3", "verdict": "quarantined", "attempt": 0, "worker_id": None}
-MADE_UP = Death(sequence=3, worker_id="w1", reason="none")
-TWICE = (MADE_UP, MADE_UP)
-
-
 def complete_late(**changes: Any) -> Wrong:
     def make(story: Story) -> Event:
         said = story.task("t1").late
@@ -337,17 +270,6 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
     ("decided under whoever has it", late, complete_late(), "one-live-attempt"),
     ("its late success is left out", late_and_handed_back, complete_late(verdict="failed"), "current-result"),
     ("another attempt is said to have passed", late_and_handed_back, complete_late(attempt=2), "current-result"),
-    ("given beside who is to be alone", poisonous, assign("t3", "w2"), "alone"),
-    ("alone, it is said", poisonous, assign("t1", "w2", attempt=2, isolated=True), "alone"),
-    ("alone where nobody is set apart", free, assign("t3", isolated=True), "alone one-live-attempt"),
-    ("set apart for what runs", nothing, isolate("t1", "w2", *TWICE), "alone"),
-    ("set apart for two", poisonous, isolate("t3", "w2", MADE_UP), "alone quarantine-proven"),
-    ("one is set apart that is gone", exits, isolate("t3", "w1"), "assigned-to-alive quarantine-proven"),
-    ("suspected of nothing", free, isolate(), "quarantine-proven"),
-    ("suspected on made-up evidence", free, isolate("t3", "w1", *TWICE), "quarantine-proven"),
-    ("quarantined beside others", exits, quarantine(), "quarantine-proven"),
-    ("quarantined for nothing that is known", free, complete(**UNKNOWN), "quarantine-proven"),
-    ("quarantined for former deaths", late_but_alone, quarantine(attempt=2, worker_id="w2"), "quarantine-proven"),
     ("faster than the rate", fast, requeue(task_id="t2", worker_id="w2"), "paced"),
     ("put back though recovery is off", both(OFF, exits), requeue(), "operator-obeyed"),
     ("given up though recovery is off", both(OFF_AND_POOR, exits), complete(verdict="crashed"), "operator-obeyed"),
@@ -387,10 +309,6 @@ RIGHT: list[tuple[str, Given, Wrong]] = [
     ("called off", late, revoked_from("w2")),
     ("passed late", late_and_handed_back, complete_late()),
     ("at the rate", both(fast, lambda story: story.wait(1.0)), requeue(task_id="t2", worker_id="w2")),
-    ("set apart", both(told(policy_changed(Policy(poison_deaths=1))), exits, back_in_line), suspected_of_death),
-    ("alone", both(poisonous, lambda story: story.finish("t2"), settled), assign("t1", "w2", attempt=2, isolated=True)),
-    ("quarantined", found_out, quarantine(attempt=2, worker_id="w2")),
-    ("quarantined before", quarantined_before, complete(**UNKNOWN)),
 ]
 
 
