@@ -168,10 +168,9 @@ class Supervisor:
         """The agent has ended. The order is what matters: first nothing of it lives, then others hear of it."""
         self._agent = None
         self._hear(agent)
-        agent.process.link.close()
         began = self._now()
         left = self._processes.sweep()
-        agent.note_begun()
+        agent.close()
         logger.info("agent_ended", pid=agent.process.pid, code=code, sweep_s=round(self._now() - began, 6))
         self._agent_gone.set()
         word, why = agent.last_word

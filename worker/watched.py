@@ -21,8 +21,9 @@ class Watched:
         self.begun: tuple[Begun, ...] | None = None
         """What its present incarnation began last; None: nobody can tell."""
 
-    def note_begun(self) -> None:
+    def close(self) -> None:
         """Once it is dead, and nothing of it begins anything any more."""
+        self.process.link.close()
         found = self.process.begun()
         self.process.forget()
         if found is not None:
