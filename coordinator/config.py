@@ -22,6 +22,7 @@ from events.policy import Policy
 PREFIX = "RESURGAM_"
 POLICY_PREFIX = "RESURGAM_POLICY_"
 CONFIG_VARIABLE = "RESURGAM_CONFIG"
+DEFAULT = "default"
 NEAR = 0.85
 """How alike a strange RESURGAM_ variable and a known one must be to count as a slip of the pen: other programs of ours
 read variables of their own."""
@@ -93,6 +94,34 @@ def load_settings(
             target = policy if key in policy.forms else service
             target.add(key, Given("the command line", f"--{key.replace('_', '-')}", value, from_text=False))
     return Settings(service=ServiceSettings(**service.values()), policy=_policy(policy), http=http)
+
+
+def changed_policy(base: Policy, given: Mapping[str, Any], source: str) -> Policy:
+    """Some settings of a policy changed. Text is converted as a variable's is; `DEFAULT` stands for the default.
+
+    Raises:
+        UsageFault: a setting is not known, takes something else, or contradicts another.
+    """
+    defaults = Policy()
+    sources = Sources(Policy)
+    for key, one in given.items():
+        value = getattr(defaults, key, one) if one == DEFAULT else one
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            value = _toml_value(value)
+        sources.add(key, Given(source, key, value, from_text=isinstance(value, str)))
+    changes = sources.values()
+    try:
+        return msgspec.structs.replace(base, **changes)
+    except ValueError as error:
+        raise UsageFault(f"{source}: {error}") from error
+
+
+def _toml_value(text: str) -> Any:
+    """The value that a configuration file would hold; the text itself where it is none."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _policy(sources: Sources) -> Policy:

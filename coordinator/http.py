@@ -1,11 +1,11 @@
-"""HTTP: `/healthz` for whoever supervises us, `/api/health` for whoever looks after the farm.
+"""HTTP: `/healthz` for whoever supervises us, `/api/health` for whoever looks after the farm, and what others add.
 
 It is given functions that report, and knows nothing else.
 """
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Literal
 
 import msgspec
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def application(status: Callable[[], HealthReport], fleet: Fleet) -> Starlette:
+def application(status: Callable[[], HealthReport], fleet: Fleet, others: Sequence[Route] = ()) -> Starlette:
     async def healthz(_: Request) -> Response:
         report = status()
         answer = _Healthz(status="ok" if report.healthy else "failing", **msgspec.structs.asdict(report))
@@ -71,9 +71,10 @@ def application(status: Callable[[], HealthReport], fleet: Fleet) -> Starlette:
         return _json({"error": "the log is not being read yet"}, 503) if found is None else _json(found, 200)
 
     async def index(_: Request) -> Response:
-        return _json({"name": "resurgam", "paths": ["/healthz", "/api/health"]}, 200)
+        return _json({"name": "resurgam", "paths": [route.path for route in routes]}, 200)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/api/health", health), Route("/", index)])
+    routes = [Route("/healthz", healthz), Route("/api/health", health), *others]
+    return Starlette(routes=[*routes, Route("/", index)])
 
 
 def _json(content: object, status: int) -> Response:
@@ -83,10 +84,16 @@ def _json(content: object, status: int) -> Response:
 class HttpServer(uvicorn.Server):
     """uvicorn inside somebody else's event loop: signals are not its business."""
 
-    def __init__(self, status: Callable[[], HealthReport], fleet: Fleet, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        status: Callable[[], HealthReport],
+        fleet: Fleet,
+        listener: socket.socket,
+        others: Sequence[Route] = (),
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                application(status, fleet),
+                application(status, fleet, others),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -33,6 +33,7 @@ from events.stored import stream_extent
 from events.streams import STREAM_NOT_FOUND, Streams
 from events.system import LeaderElected, PolicyChanged
 from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
+from recovery.core import State
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,11 @@ class Leadership:
             return LeadershipStatus(leading=False, term=0, sequence=0, lag=1)
         state = consumer.state
         return LeadershipStatus(consumer.leading, state.term, state.events_sequence, 0 if consumer.caught_up else 1)
+
+    def folded(self) -> State | None:
+        """All that the log says; None: it is not folded to its end yet."""
+        consumer = self._consumer
+        return consumer.state if consumer is not None and consumer.caught_up else None
 
     async def fleet(self, limit: int | None) -> FleetHealth | None:
         """How the farm is, as far as it is folded; None: folding has not begun."""

@@ -21,6 +21,7 @@ from coordinator.faults import UsageFault
 from coordinator.fleet.document import FleetHealth
 from coordinator.health import HealthReport
 from coordinator.leadership import Leadership
+from coordinator.orders.giving import Desk
 from coordinator.provision import provide_streams
 from coordinator.settings import Settings
 from coordinator.standby import Standby
@@ -117,9 +118,10 @@ class CoordinatorService:
         if self.settings.http:
             # A web server takes as long to load as all the rest, and a run has none.
             from coordinator.http import HttpServer, listen
+            from coordinator.orders.http import routes
 
             # First of all: a taken port is to be known before a broker has been started.
-            self._http = HttpServer(self.health, self.fleet, listen(service.host, service.port))
+            self._http = HttpServer(self.health, self.fleet, listen(service.host, service.port), routes(self.desk))
         make_folder(state_dir)
         url = service.nats_url
         if url is None:
@@ -184,6 +186,14 @@ class CoordinatorService:
     async def fleet(self, limit: int | None) -> FleetHealth | None:
         """How the farm is, with `limit` of its workers, the worst first; None: the log is not being read yet."""
         return None if self._leadership is None else await self._leadership.fleet(limit)
+
+    def desk(self) -> Desk | None:
+        """Where orders can be given; None: the log is not folded to its end yet."""
+        leadership = self._leadership
+        state = None if leadership is None else leadership.folded()
+        if leadership is None or state is None:
+            return None
+        return Desk(self.log, f"coordinator/{self.coordinator_id}", lambda: leadership.folded() or state)
 
     def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
         """Hands on every event that this coordinator folds from now on; to be called once it leads."""

@@ -38,6 +38,7 @@ class PolicyChanged(SystemEvent, tag="system.policy_changed", frozen=True, kw_on
     policy: Policy
     policy_hash: Annotated[str, Meta(max_length=64)]
     actor: Text
+    reason: Text = ""
 
 
 class RecoveryPaused(SystemEvent, tag="system.recovery_paused", frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ and a fold must survive all of them. A decision of our own that fits no row is a
 from typing import Literal
 
 from events.base import Event
+from events.system import SystemRecoveryCompleted, SystemRecoveryStarted
 from events.task import (
     TaskAssigned,
     TaskAttemptFinished,
@@ -48,6 +49,8 @@ TaskStatus = Literal["queued", "isolated", "assigned", "running", "finished", "r
 leader has not."""
 
 AttemptStatus = Literal["scheduled", "started", "probed"]
+
+IncidentStatus = Literal["open"]
 
 LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts and whose tasks are theirs."""
@@ -143,4 +146,9 @@ ATTEMPT: dict[tuple[AttemptStatus | None, type[Event]], AttemptStatus | None] = 
     ("probed", WorkerRecoverySucceeded): None,
     ("probed", WorkerRecoveryFailed): None,
     ("probed", WorkerRecoverySuperseded): None,
+}
+
+INCIDENT: dict[tuple[IncidentStatus | None, type[Event]], IncidentStatus | None] = {
+    (None, SystemRecoveryStarted): "open",
+    ("open", SystemRecoveryCompleted): None,
 }

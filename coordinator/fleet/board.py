@@ -66,6 +66,10 @@ def _summary(health: FleetHealth) -> list[Text]:
     lines = [first, _leader(health)]
     if not health.auto_recovery:
         lines.append(Text("automatic recovery is switched off", "yellow"))
+    if health.pause is not None:
+        why = f": {health.pause.reason}" if health.pause.reason else ""
+        since = f"paused for {span(health.pause.age_s)} by {health.pause.actor} (event {health.pause.sequence})"
+        lines.append(Text(f"recovery is {since}{why}", "bold yellow"))
     if health.stretch > 1.0:
         lines.append(Text(f"so many workers beat every {health.heartbeat_interval_s:.1f} s, and are judged as slowly"))
     lines += [
@@ -174,8 +178,14 @@ def explanations(worker: WorkerHealth, health: FleetHealth) -> list[str]:
     elif worker.recovery is not None:
         said.append(_what_is_done(worker.recovery))
     elif worker.status == "failed":
-        said.append("recovery: not scheduled yet" if health.auto_recovery else "recovery: switched off")
+        said.append(f"recovery: {_why_nothing_is_done(health)}")
     return said
+
+
+def _why_nothing_is_done(health: FleetHealth) -> str:
+    if not health.auto_recovery:
+        return "switched off"
+    return "paused" if health.pause is not None else "not scheduled yet"
 
 
 def _why_failed(failure: Failure) -> str:

@@ -134,6 +134,16 @@ class LastDoubt(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
 
 
+class RecoveryPause(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator has halted recovery."""
+
+    actor: str
+    reason: str
+    sequence: int
+    """Of the event that says so."""
+    age_s: float
+
+
 class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     healthy: bool
@@ -146,6 +156,9 @@ class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     incidents: list[OpenIncident]
     doubt: LastDoubt | None
     auto_recovery: bool
+    """What the policy says."""
+    pause: RecoveryPause | None
+    """Until it is over nothing is done about failures, whatever the policy says."""
     heartbeat_interval_s: float
     """At the present pace of the farm."""
     stretch: float

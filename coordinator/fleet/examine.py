@@ -13,6 +13,7 @@ from coordinator.fleet.document import (
     Leader,
     OpenIncident,
     Recovery,
+    RecoveryPause,
     Silence,
     Stalling,
     Suspicion,
@@ -74,6 +75,7 @@ def fleet_health(view: View, *, limit: int | None = None) -> FleetHealth:
         ],
         doubt=_doubt(view),
         auto_recovery=state.policy.auto_recovery,
+        pause=_pause(view),
         heartbeat_interval_s=state.rules.heartbeat_interval,
         stretch=state.rules.stretch,
         events_sequence=state.events_sequence,
@@ -109,6 +111,13 @@ def _leader(view: View) -> Leader:
         age_s=0.0 if elected is None else _age(view, elected.time),
         holds_lease=view.holds_lease,
     )
+
+
+def _pause(view: View) -> RecoveryPause | None:
+    pause = view.state.pause
+    if pause is None:
+        return None
+    return RecoveryPause(actor=pause.actor, reason=pause.reason, sequence=pause.sequence, age_s=_age(view, pause.since))
 
 
 def _doubt(view: View) -> LastDoubt | None:

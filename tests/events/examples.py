@@ -185,7 +185,7 @@ EXAMPLES: tuple[Event, ...] = (
     CoordinatorStarted(coordinator_id="c1", host="farm-0", pid=1, version="0.1.0"),
     CoordinatorStopped(coordinator_id="c1", reason="SIGTERM"),
     LeaderElected(coordinator_id="c1", term=3),
-    PolicyChanged(policy=Policy(), policy_hash=policy_hash(Policy()), actor="alice"),
+    PolicyChanged(policy=Policy(), policy_hash=policy_hash(Policy()), actor="alice", reason="nightly"),
     RecoveryPaused(actor="alice", reason="the switch is being replaced"),
     RecoveryResumed(actor="alice", reason="the switch is back"),
     RunSubmitted(run_id="r1", title="nightly", tasks=500, actor="alice"),
