@@ -65,7 +65,7 @@ class Sources:
             return msgspec.convert(value, form, strict=not given.from_text)
         except msgspec.ValidationError as error:
             # Of a list, only the error itself knows what is wrong with it.
-            advice = f": {error}" if isinstance(value, list) else f", such as {example_value(self.struct, key)}"
+            advice = f": {error}" if isinstance(value, (list, dict)) else f", such as {example_value(self.struct, key)}"
             raise UsageFault(
                 f"{given.source}: {given.name} is {value!r}; it takes {accepted_form(form)}{advice}"
             ) from error

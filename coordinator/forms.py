@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from events.identity import Id
-from events.policy import Seconds
+from events.policy import LauncherName, Seconds
 
 NAMES = {int: "a whole number", float: "a number", str: "text"}
 EXAMPLES = {"nats_url": "nats://127.0.0.1:4222", "replicas": 3, "coordinator_id": "coordinator-1"}
@@ -18,7 +18,11 @@ def accepted_form(form: Any) -> str:
         return "true or false"
     if form == Id:
         return "1 to 64 letters, digits, '_' or '-'"
+    if form == LauncherName:
+        return "a name of small letters, digits, '_' and '-', or nothing"
     origin = get_origin(form)
+    if origin is dict:
+        return f"a table of lists, by {' or '.join(get_args(get_args(form)[0]))}"
     if origin is Annotated:
         base, meta = get_args(form)[:2]
         if get_origin(base) is tuple:
@@ -40,11 +44,13 @@ def _bounds(meta: msgspec.Meta) -> str:
 
 def example_value(struct: type[msgspec.Struct], key: str) -> str:
     """The default as TOML, or an example where there is none."""
-    default = next(field.default for field in msgspec.structs.fields(struct) if field.name == key)
+    default = getattr(struct(), key)
     if default is None:
         default = EXAMPLES[key]
     if default == ():
         return "[]"
+    if default == {}:
+        return "{}"
     if isinstance(default, bool):
         return "true" if default else "false"
     return f'"{default}"' if isinstance(default, str) else str(default)

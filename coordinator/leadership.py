@@ -17,6 +17,8 @@ from coordinator.fleet.document import FleetHealth
 from coordinator.fleet.examine import View, fleet_health
 from coordinator.fleet.notes import Notes, Overheard, Vitals
 from coordinator.fleet.questions import somebody_leads
+from coordinator.strategies.runner import StrategyRunner
+from coordinator.strategies.toolbox import Toolbox
 from events.bus import Bus
 from events.clock import utc
 from events.ending import ended
@@ -60,13 +62,20 @@ class Leadership:
     cannot be read any more."""
 
     def __init__(
-        self, event_log: JetStreamLog, bus: Bus, streams: Streams, coordinator_id: str, policy: Policy
+        self,
+        event_log: JetStreamLog,
+        bus: Bus,
+        streams: Streams,
+        coordinator_id: str,
+        policy: Policy,
+        toolbox: Toolbox | None = None,
     ) -> None:
         self._log = event_log
         self._bus = bus
         self._streams = streams
         self._coordinator_id = coordinator_id
         self._policy = policy
+        self._toolbox = toolbox or Toolbox()
         self._source = f"{COORDINATOR}{coordinator_id}"
         self._consumer: RecoveryConsumer | None = None
         self._notes = Notes()
@@ -175,15 +184,17 @@ class Leadership:
         lease = Lease(self._bus, self._streams, LeaseHolder(self._coordinator_id, new_id()), ttl_s=LEASE_TTL_S)
         folding = asyncio.create_task(consumer.run(), name="recovery consumer")
         campaign = asyncio.create_task(self._campaign(consumer, lease), name="campaign")
+        runner = StrategyRunner(self._bus, self._streams, consumer, self._toolbox)
+        acting = asyncio.create_task(runner.run(), name="strategies")
         try:
             await disconnections.start()
-            done, _ = await asyncio.wait({folding, campaign}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({folding, campaign, acting}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             await disconnections.stop()
             consumer.stop_leading()
-            await ended(folding, campaign)
+            await ended(folding, campaign, acting)
             with contextlib.suppress(Unacknowledged):
                 await lease.release()
 

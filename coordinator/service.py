@@ -26,6 +26,8 @@ from coordinator.provision import provide_streams
 from coordinator.settings import Settings
 from coordinator.standby import Standby
 from coordinator.storage import make_folder, streams_fitting
+from coordinator.strategies.local import LocalLauncher
+from coordinator.strategies.toolbox import Toolbox
 from events.base import Event
 from events.bus import Bus
 from events.connection import Connection
@@ -149,7 +151,10 @@ class CoordinatorService:
         )
         self._announced = True
         await self._look_after_workers(url)
-        self._leadership = Leadership(self._log, self._bus, self.streams, self.coordinator_id, self.settings.policy)
+        toolbox = Toolbox(launchers={"local": LocalLauncher(state_dir.absolute() / "workers")})
+        self._leadership = Leadership(
+            self._log, self._bus, self.streams, self.coordinator_id, self.settings.policy, toolbox
+        )
         self._run("leadership", self._leadership.run())
         self._projector = ChildService(
             "projector",

@@ -49,6 +49,7 @@ from events.worker import (
     WorkerPermanentlyFailed,
     WorkerProbeAnswered,
     WorkerReadmitted,
+    WorkerRecoveryActed,
     WorkerRecoveryFailed,
     WorkerRecoveryProbed,
     WorkerRecoveryScheduled,
@@ -87,6 +88,7 @@ AnyEvent = (
     | WorkerUncordoned
     | WorkerRecoveryScheduled
     | WorkerRecoveryStarted
+    | WorkerRecoveryActed
     | WorkerRecoveryProbed
     | WorkerProbeAnswered
     | WorkerRecoverySucceeded

@@ -10,12 +10,18 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from events.failures import ESCALATE, LADDERS, FailureReason, StrategyName, StrategyOrder
+
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Phi = Annotated[float, Meta(ge=1, le=100)]
 """-log10 of the probability that a worker which lives is silent for so long."""
 WorkerPattern = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_*?-]{1,64}$")]
+
+LauncherName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9_-]{0,31})?$")]
+"""Empty: there is none."""
+Ladder = Annotated[tuple[StrategyName, ...], Meta(min_length=1, max_length=16)]
 
 DetectorName = Literal["phi", "deadline"]
 
@@ -97,6 +103,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recovery_backoff: Seconds = 1.0
     recovery_attempt_timeout: Seconds = 30.0
     attempts_reset_after: Seconds = 600.0
+    ladders: dict[FailureReason, Ladder] = {}
+    """What is tried against a failure for that reason, one rung an attempt; the last one again until the attempts are
+    used up. A reason that is not named keeps `events.failures.LADDERS`."""
+    strategy_order: StrategyOrder = "ladder"
+    """Whether the rungs are climbed as they stand, or the one with the best record first (`recovery.record`)."""
+    launcher: LauncherName = ""
+    """What starts another process for a worker, under the strategy `replace`."""
 
     # Workers that fail and come back again and again
     flap_failures: Annotated[int, Meta(ge=2, le=1000)] = 3
@@ -173,6 +186,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 f"recovery_backoff {self.recovery_backoff:g} s is longer than its cap, recovery_interval "
                 f"{self.recovery_interval:g} s"
             )
+
+        for reason, rungs in self.ladders.items():
+            if ESCALATE in rungs:
+                raise ValueError(
+                    f"ladders: {reason} names {ESCALATE}, which is what follows when max_recovery_attempts "
+                    f"{self.max_recovery_attempts} are used up: leave it out"
+                )
+
+    def ladder(self, reason: FailureReason) -> tuple[StrategyName, ...]:
+        """The rungs against a failure, first to last."""
+        return self.ladders.get(reason) or LADDERS[reason]
 
     def silences(self, one: Override | None = None) -> tuple[float, float, float, float]:
         """`suspect_after`, `self_fence_after`, `failed_after` and `first_heartbeat_timeout`, each as the override says

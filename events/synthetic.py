@@ -4,11 +4,11 @@ They travel the ordinary way and are decided on like any other; their label mark
 """
 
 from events.base import Event
+from events.failures import FailureReason
 from events.identity import as_id
 from events.log import Appended, EventLog
 from events.task import Outcome, TaskAttemptFinished, TaskStarted
 from events.worker import (
-    FailureReason,
     WorkerDraining,
     WorkerExited,
     WorkerFailed,

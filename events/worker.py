@@ -5,16 +5,8 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from events.base import Integer, Moment, Number, Sequence, Text, WorkerEvent
+from events.failures import Effect, FailureReason, Rung, StrategyName, StrategyOrder
 from events.identity import Id
-
-FailureReason = Literal[
-    "worker_exit", "worker_hung", "stalled", "disconnected", "silence", "no_first_heartbeat", "synthetic", "unknown"
-]
-"""Why a worker counts as failed: its supervisor saw it exit; its supervisor killed it for not answering, or because it
-was stalled; its connections closed and nothing is left of it; heartbeats stopped; heartbeats never began; somebody
-said so in a test."""
-
-Strategy = Literal["await", "reconnect", "restart", "replace", "escalate"]
 
 
 class WorkerRegistered(WorkerEvent, tag="worker.registered", frozen=True, kw_only=True):
@@ -262,17 +254,36 @@ class WorkerRecoveryScheduled(WorkerEvent, tag="worker.recovery_scheduled", froz
     incarnation: Sequence
     """The incarnation that failed."""
     attempt: Number
-    strategy: Strategy
+    strategy: StrategyName
     not_before: Moment
+    reason: FailureReason | None = None
+    """Of the failure that it answers."""
+    order: StrategyOrder = "ladder"
+    """By what the rungs were gone through."""
+    considered: tuple[Rung, ...] = ()
+    """The rungs that there are against that reason, in the order in which they were gone through."""
 
 
 class WorkerRecoveryStarted(WorkerEvent, tag="worker.recovery_started", frozen=True, kw_only=True):
-    """The attempt is under way until `deadline`. Under `restart` this is the order to the worker's supervisor."""
+    """The attempt is under way until `deadline`. Under `restart` this is the order to the worker's supervisor; under
+    strategies that the leader's coordinator carries out itself it is the leader's own."""
 
     incarnation: Sequence
     attempt: Number
-    strategy: Strategy
+    strategy: StrategyName
     deadline: Moment
+
+
+class WorkerRecoveryActed(WorkerEvent, tag="worker.recovery_acted", frozen=True, kw_only=True):
+    """The leader's coordinator has carried out what the strategy of a started attempt consists of, or could not. Of
+    strategies that nobody but the worker or its supervisor carries out (`await`, `restart`) nothing is said."""
+
+    incarnation: Sequence
+    """The incarnation that failed."""
+    attempt: Number
+    strategy: StrategyName
+    outcome: Effect
+    detail: Text = ""
 
 
 class WorkerRecoveryProbed(WorkerEvent, tag="worker.recovery_probed", frozen=True, kw_only=True):
@@ -294,7 +305,7 @@ class WorkerRecoverySucceeded(WorkerEvent, tag="worker.recovery_succeeded", froz
     incarnation: Sequence
     """The new incarnation."""
     attempt: Number
-    strategy: Strategy
+    strategy: StrategyName
     duration_s: Annotated[float, Meta(ge=0)]
     """From the failure to here."""
 
@@ -302,7 +313,7 @@ class WorkerRecoverySucceeded(WorkerEvent, tag="worker.recovery_succeeded", froz
 class WorkerRecoveryFailed(WorkerEvent, tag="worker.recovery_failed", frozen=True, kw_only=True):
     incarnation: Sequence
     attempt: Number
-    strategy: Strategy
+    strategy: StrategyName
     error: Text
 
 
@@ -311,7 +322,7 @@ class WorkerRecoverySuperseded(WorkerEvent, tag="worker.recovery_superseded", fr
 
     incarnation: Sequence
     attempt: Number
-    strategy: Strategy
+    strategy: StrategyName
     reason: Text
 
 

@@ -31,6 +31,7 @@ HANDLERS: Handlers = {
     worker.WorkerUncordoned: worker_rows.seen,
     worker.WorkerRecoveryScheduled: worker_rows.scheduled,
     worker.WorkerRecoveryStarted: worker_rows.started,
+    worker.WorkerRecoveryActed: worker_rows.acted,
     worker.WorkerRecoveryProbed: worker_rows.seen,
     worker.WorkerProbeAnswered: worker_rows.seen,
     worker.WorkerRecoverySucceeded: worker_rows.succeeded,

@@ -9,7 +9,7 @@ from projections.working_set import Handlers, WorkingSet, microseconds
 
 
 def changed(rows: WorkingSet, at: Recorded, event: PolicyChanged) -> None:
-    policy: Details = msgspec.to_builtins(event.policy)
+    policy: Details = msgspec.json.decode(msgspec.json.encode(event.policy))
     before = rows.policy
     changes = None
     if before is not None:

@@ -23,7 +23,11 @@ class WorkerRecovery(msgspec.Struct, kw_only=True):
     error_message: Annotated[str | None, varchar("Why it failed, or by what it was superseded.")] = None
     details: Annotated[
         Details,
-        json("`sequences` of the events behind the row, `failure_reason`, `category`, `duration_s`, `ended_at`, …"),
+        json(
+            "`sequences` of the events behind the row, `failure_reason`, `category`, `considered` (the strategies that "
+            "there were, with their records and why they were not taken), `acted` and `act` (what came of what the "
+            "leader did itself), `duration_s`, `ended_at`, …"
+        ),
     ]
 
 

@@ -7,6 +7,8 @@ one ends it as superseded. An end whose beginning the log does not hold has a ro
 its details. A permanent failure is a row of type `escalate`, with `success` false.
 """
 
+import msgspec
+
 from events.clock import utc
 from events.envelope import Recorded
 from events.worker import (
@@ -20,6 +22,7 @@ from events.worker import (
     WorkerPermanentlyFailed,
     WorkerProbeAnswered,
     WorkerReadmitted,
+    WorkerRecoveryActed,
     WorkerRecoveryFailed,
     WorkerRecoveryProbed,
     WorkerRecoveryScheduled,
@@ -48,6 +51,7 @@ CATEGORIES = {
     "disconnected": "connection",
     "silence": "connection",
     "no_first_heartbeat": "connection",
+    "unanswered": "connection",
     "synthetic": "unknown",
     "unknown": "unknown",
 }
@@ -166,6 +170,9 @@ def scheduled(rows: WorkingSet, at: Recorded, event: WorkerRecoveryScheduled) ->
     attempt = _attempt(rows, at, event)
     attempt.details["scheduled_at"] = utc(at.time)
     attempt.details["not_before"] = event.not_before
+    if event.considered:
+        attempt.details["order"] = event.order
+        attempt.details["considered"] = [msgspec.to_builtins(rung) for rung in event.considered]
     rows.put_worker_recovery(attempt)
 
 
@@ -177,6 +184,17 @@ def started(rows: WorkingSet, at: Recorded, event: WorkerRecoveryStarted) -> Non
     attempt.recovery_time = microseconds(at.time)
     attempt.recovery_type = event.strategy
     attempt.details["deadline"] = event.deadline
+    rows.put_worker_recovery(attempt)
+
+
+def acted(rows: WorkingSet, at: Recorded, event: WorkerRecoveryActed) -> None:
+    rows.worker(event.worker_id, at.sequence)
+    attempt = rows.worker_recoveries.get(event.worker_id)
+    if attempt is None or (attempt.attempt_number, attempt.recovery_type) != (event.attempt, event.strategy):
+        return
+    add_sequence(attempt.details, at.sequence)
+    attempt.details["acted"] = event.outcome
+    attempt.details["act"] = event.detail
     rows.put_worker_recovery(attempt)
 
 

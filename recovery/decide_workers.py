@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from events.base import Event
 from events.clock import utc
+from events.failures import FailureReason
 from events.system import DetectorDegraded
 from events.worker import (
     Evidence,
-    FailureReason,
     WorkerFailed,
     WorkerPermanentlyFailed,
     WorkerRecoveryFailed,
@@ -24,8 +24,9 @@ from recovery.decisions import Decision, about
 from recovery.entities import Attempt, Beat, CutOff, Worker
 from recovery.flapping import expiry
 from recovery.indexes import failed_after, owes_at, silent_until, suspect_after
+from recovery.ladder import choose
 from recovery.lifecycle import LIVE
-from recovery.schedule import backoff_s, strategy_for
+from recovery.schedule import backoff_s
 from recovery.state import State
 
 WITNESSES_MIN = 2
@@ -243,7 +244,7 @@ def _verification(state: State, worker: Worker, attempt: Attempt, now: float) ->
         beat = state.newest_beat(worker) or state.presumed_beat(worker)
         evidence = Evidence(heartbeat_sequence=0 if beat is None else beat.sequence)
         message = "it registered again and beats, but did not answer the probe"
-        return _missed(worker, "unknown", evidence, message, "new incarnation does not answer")
+        return _missed(worker, "unanswered", evidence, message, "new incarnation does not answer")
     return None
 
 
@@ -261,14 +262,19 @@ def _new_attempt(state: State, worker: Worker, now: float) -> Decision:
         return about(worker, event, "max_recovery_attempts used up")
     number = failures + 1
     wait = backoff_s(policy, recent, f"{worker.worker_id} {worker.failed_incarnation} {number} {recent}")
+    attempts_left = policy.max_recovery_attempts - failures
+    strategy, rule, considered = choose(state, worker, attempts_left=attempts_left, horizon=horizon)
     scheduled = WorkerRecoveryScheduled(
         worker_id=worker.worker_id,
         incarnation=worker.failed_incarnation,
         attempt=number,
-        strategy=strategy_for(worker.failure_reason, number),
+        strategy=strategy,
         not_before=utc(now + wait),
+        reason=worker.failure_reason,
+        order=policy.strategy_order,
+        considered=considered,
     )
-    return about(worker, scheduled, "failed worker without an attempt")
+    return about(worker, scheduled, rule)
 
 
 def _started(state: State, worker: Worker, attempt: Attempt, now: float) -> Decision:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from events.failures import FailureReason, StrategyName
 from events.system import IncidentKind, SystemStatus
 from events.task import Outcome, Verdict
 from events.work import AnyWork
-from events.worker import CordonCause, Death, FailureReason, StallCause, Strategy
+from events.worker import CordonCause, Death, StallCause
 from recovery.detectors import Detector
 from recovery.lifecycle import AttemptStatus, TaskStatus, WorkerStatus
 from recovery.timers import NEVER
@@ -118,17 +119,27 @@ class Attempt:
     """An open attempt to bring a worker back. Times in seconds of cluster time."""
 
     number: int
-    strategy: Strategy
+    strategy: StrategyName
     status: AttemptStatus
     incarnation: int
     """The incarnation that failed."""
     not_before: float
     event_id: str
     deadline: float = 0.0
+    reason: FailureReason = "unknown"
+    """Of the failure that it answers."""
+    acted: bool = False
+    """A leader has carried out what its strategy consists of, or has said that it cannot."""
     answered: bool = False
     """The probe was answered."""
     error: str = ""
-    """What ended it before its deadline: a new agent died before it could register, or failed again after it had."""
+    """What ended it before its deadline: its strategy could not be carried out, a new agent died before it could
+    register, or failed again after it had."""
+
+
+class FailedRung(NamedTuple):
+    at: float
+    strategy: StrategyName
 
 
 class Cordon(NamedTuple):
@@ -201,6 +212,11 @@ class Worker:
     attempt: Attempt | None = None
     attempts_failed: list[float] = field(default_factory=list)
     """When attempts failed, within the policy's window."""
+    rungs_failed: list[FailedRung] = field(default_factory=list)
+    """What was tried in them."""
+    unavailable: dict[StrategyName, str] = field(default_factory=dict)
+    """Strategies that a leader could not carry out for it at all, with its words; until it is back, or another policy
+    comes into force."""
     attempts_ended: list[float] = field(default_factory=list)
     """When attempts ended, whatever their end, within the policy's window."""
     recovered_at: float = 0.0

@@ -55,6 +55,8 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.policy_recorded = True
     state.policy_actor = event.actor
     state.requeues_until = dated(state.policy, state.requeues_until, recorded.time)
+    for worker in state.workers.values():
+        worker.unavailable = {}
     _change_rules(state, recorded.sequence, state.rules.stretch)
     refile(state)
     return True
@@ -146,6 +148,7 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
     if "flapping" in worker.cordons:
         cordon = worker.cordons["flapping"]
         worker.cordons["flapping"] = cordon._replace(until=min(cordon.until, latest))
+    worker.rungs_failed = [rung._replace(at=min(rung.at, now)) for rung in worker.rungs_failed]
     attempt = worker.attempt
     if attempt is None:
         return

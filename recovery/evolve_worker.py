@@ -1,7 +1,6 @@
-"""Facts about workers and the attempts to bring them back."""
+"""Facts about workers. What is tried to bring them back: `recovery.evolve_attempt`."""
 
 from events.base import Event
-from events.clock import seconds
 from events.envelope import Recorded
 from events.worker import (
     WorkerDisconnected,
@@ -9,14 +8,7 @@ from events.worker import (
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
-    WorkerProbeAnswered,
     WorkerReadmitted,
-    WorkerRecoveryFailed,
-    WorkerRecoveryProbed,
-    WorkerRecoveryScheduled,
-    WorkerRecoveryStarted,
-    WorkerRecoverySucceeded,
-    WorkerRecoverySuperseded,
     WorkerRegistered,
     WorkerStalled,
     WorkerStallRefuted,
@@ -26,12 +18,12 @@ from events.worker import (
     WorkerVanished,
 )
 from recovery.apart import note_end, release_held
-from recovery.entities import Attempt, CutOff, Stall, Worker
+from recovery.entities import CutOff, Stall, Worker
 from recovery.exits import DETAIL_MAX, how_it_exited, why_it_exited
 from recovery.fitness import clear, note_restart, passed_elsewhere
-from recovery.flapping import forgive, note_return
+from recovery.flapping import forgive
 from recovery.handlers import Handler
-from recovery.indexes import index_availability, index_worker, load_level
+from recovery.indexes import index_availability, index_made_up, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LEAVING, LIVE, WORKER, WorkerStatus
 from recovery.state import State
 
@@ -45,15 +37,6 @@ def _change(state: State, worker: Worker, status: WorkerStatus) -> None:
     state.workers_expected += (status in EXPECTED) - (worker.status in EXPECTED)
     worker.leaving = worker.leaving and status in LEAVING
     worker.status = status
-
-
-def _note_if_made_up(state: State, worker: Worker) -> None:
-    """Keeps the index of workers that are missing because of a synthetic event."""
-    label = {"exited": worker.made_up, "failed": worker.synthetic}.get(worker.status)
-    if label is None:
-        state.made_up.pop(worker.worker_id, None)
-    else:
-        state.made_up[worker.worker_id] = label
 
 
 def _finish(state: State, worker: Worker, level: int | None) -> bool:
@@ -104,7 +87,7 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     worker.event_id = recorded.id
     _change(state, worker, status)
     release_held(state, worker, recorded)
-    _note_if_made_up(state, worker)
+    index_made_up(state, worker)
     return _finish(state, worker, None)
 
 
@@ -125,7 +108,7 @@ def _transition(
     if before in LIVE and status not in LIVE:
         note_end(state, worker, recorded, draining=before == "draining")
         release_held(state, worker, recorded)
-    _note_if_made_up(state, worker)
+    index_made_up(state, worker)
     index_availability(state, worker, was=level)
     return worker
 
@@ -186,9 +169,7 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
     if worker is None:
         return False
     if worker.recovered_at and recorded.time - worker.recovered_at >= state.policy.attempts_reset_after:
-        worker.attempts_failed = []
-        worker.attempts_ended = []
-        worker.fast_stalls = 0
+        _forget_attempts(worker)
     worker.recovered_at = 0.0
     if event.reason == "stalled" and worker.stall is not None and worker.stall.cause == "failing_fast":
         note_restart(worker, recorded.time)
@@ -199,7 +180,7 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
     worker.failure_reason = event.reason
     worker.failure_id = recorded.id
     worker.synthetic = recorded.synthetic
-    _note_if_made_up(state, worker)
+    index_made_up(state, worker)
     index_worker(state, worker)
     return True
 
@@ -261,105 +242,22 @@ def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> boo
     worker = _transition(state, recorded, event.worker_id, None, WorkerReadmitted)
     if worker is None:
         return False
-    worker.attempts_failed = []
-    worker.attempts_ended = []
-    worker.fast_stalls = 0
+    _forget_attempts(worker)
+    worker.unavailable = {}
     worker.on_trial = False
     forgive(worker)
     if worker.incarnation > worker.failed_incarnation:
         # It came back by itself while it was excluded.
         _change(state, worker, "alive")
-        _note_if_made_up(state, worker)
+        index_made_up(state, worker)
     return _finish(state, worker, None)
 
 
-def scheduled(state: State, recorded: Recorded, event: WorkerRecoveryScheduled) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if worker is None or worker.attempt is not None or event.incarnation != worker.failed_incarnation:
-        return False
-    level = load_level(worker)
-    worker.attempt = Attempt(
-        number=event.attempt,
-        strategy=event.strategy,
-        status="scheduled",
-        incarnation=event.incarnation,
-        not_before=seconds(event.not_before),
-        event_id=recorded.id,
-    )
-    return _finish(state, worker, level)
-
-
-def _attempt(worker: Worker | None, number: int, kind: type[Event]) -> bool:
-    attempt = None if worker is None else worker.attempt
-    return attempt is not None and attempt.number == number and (attempt.status, kind) in ATTEMPT
-
-
-def started(state: State, recorded: Recorded, event: WorkerRecoveryStarted) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if not _attempt(worker, event.attempt, WorkerRecoveryStarted):
-        return False
-    assert worker is not None
-    assert worker.attempt is not None
-    worker.attempt.status = "started"
-    worker.attempt.incarnation = event.incarnation
-    worker.attempt.deadline = seconds(event.deadline)
-    worker.attempt.event_id = recorded.id
-    index_worker(state, worker)
-    return True
-
-
-def probed(state: State, recorded: Recorded, event: WorkerRecoveryProbed) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if not _attempt(worker, event.attempt, WorkerRecoveryProbed):
-        return False
-    assert worker is not None
-    assert worker.attempt is not None
-    worker.attempt.status = "probed"
-    worker.attempt.event_id = recorded.id
-    # However late the worker came, it has time to answer.
-    worker.attempt.deadline = max(worker.attempt.deadline, recorded.time + state.policy.failed_after)
-    index_worker(state, worker)
-    return True
-
-
-def answered(state: State, recorded: Recorded, event: WorkerProbeAnswered) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if worker is None or worker.attempt is None or worker.incarnation != event.incarnation:
-        return False
-    if worker.attempt.status != "probed" or worker.attempt.number != event.attempt:
-        return False
-    worker.attempt.answered = True
-    worker.attempt.event_id = recorded.id
-    index_worker(state, worker)
-    return True
-
-
-def _ended(
-    state: State,
-    recorded: Recorded,
-    event: WorkerRecoverySucceeded | WorkerRecoveryFailed | WorkerRecoverySuperseded,
-) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if not _attempt(worker, event.attempt, type(event)):
-        return False
-    assert worker is not None
-    level = load_level(worker)
-    worker.attempt = None
-    worker.event_id = recorded.id
-    horizon = recorded.time - state.policy.recovery_attempts_window
-    worker.attempts_failed = [at for at in worker.attempts_failed if at > horizon]
-    worker.attempts_ended = [at for at in worker.attempts_ended if at > horizon]
-    if not isinstance(event, WorkerRecoverySuperseded):
-        worker.attempts_ended.append(recorded.time)
-    if worker.status in LIVE:
-        note_return(state, worker, recorded.time)
-    if isinstance(event, WorkerRecoverySucceeded):
-        worker.recovered_at = recorded.time
-        worker.synthetic = None
-        _note_if_made_up(state, worker)
-    elif isinstance(event, WorkerRecoveryFailed):
-        worker.attempts_failed.append(recorded.time)
-    return _finish(state, worker, level)
+def _forget_attempts(worker: Worker) -> None:
+    worker.attempts_failed = []
+    worker.attempts_ended = []
+    worker.rungs_failed = []
+    worker.fast_stalls = 0
 
 
 HANDLERS: dict[type[Event], Handler] = {
@@ -376,11 +274,4 @@ HANDLERS: dict[type[Event], Handler] = {
     WorkerStopped: _simple,
     WorkerPermanentlyFailed: permanently_failed,
     WorkerReadmitted: readmitted,
-    WorkerRecoveryScheduled: scheduled,
-    WorkerRecoveryStarted: started,
-    WorkerRecoveryProbed: probed,
-    WorkerProbeAnswered: answered,
-    WorkerRecoverySucceeded: _ended,
-    WorkerRecoveryFailed: _ended,
-    WorkerRecoverySuperseded: _ended,
 }

@@ -1,6 +1,7 @@
 """What the end of a worker's agent says about the worker, in a word and in a sentence."""
 
-from events.worker import FailureReason, WorkerExited
+from events.failures import FailureReason
+from events.worker import WorkerExited
 
 DETAIL_MAX = 1000
 """Characters of another event's text that a decision repeats: with its own words it must fit into a `Text`."""

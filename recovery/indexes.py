@@ -2,6 +2,7 @@
 
 from collections import Counter, OrderedDict
 
+from events.failures import WITHOUT_EFFECT
 from recovery.entities import Attempt, Beat, Task, Worker
 from recovery.lifecycle import LIVE, WAITING
 from recovery.overdue import useless_at
@@ -19,6 +20,10 @@ def index_worker(state: State, worker: Worker) -> None:
     index_useless(state, worker)
     if worker.flaps or state.flapping:
         index_flapping(state, worker)
+    if awaits_effect(worker):
+        state.effects[worker.worker_id] = None
+    elif state.effects:
+        state.effects.pop(worker.worker_id, None)
 
 
 def index_flapping(state: State, worker: Worker) -> None:
@@ -28,6 +33,14 @@ def index_flapping(state: State, worker: Worker) -> None:
         state.flapping[worker.worker_id] = None
     else:
         state.flapping.pop(worker.worker_id, None)
+
+
+def awaits_effect(worker: Worker) -> bool:
+    """Whether its attempt needs somebody to act, and nobody has said what came of that."""
+    attempt = worker.attempt
+    if attempt is None or attempt.status != "started" or attempt.strategy in WITHOUT_EFFECT:
+        return False
+    return worker.status == "failed" and not attempt.acted and not attempt.error
 
 
 def index_useless(state: State, worker: Worker) -> None:
@@ -117,6 +130,15 @@ def _attempt_owes_at(state: State, worker: Worker, attempt: Attempt) -> float:
         return AT_ONCE if beats else NEVER
     # A leader that has just taken over may have read the answer and not yet the beat that the probe rests on.
     return AT_ONCE if attempt.answered and beats else attempt.deadline
+
+
+def index_made_up(state: State, worker: Worker) -> None:
+    """Keeps the index of workers that are missing because of a synthetic event."""
+    label = {"exited": worker.made_up, "failed": worker.synthetic}.get(worker.status)
+    if label is None:
+        state.made_up.pop(worker.worker_id, None)
+    else:
+        state.made_up[worker.worker_id] = label
 
 
 def index_availability(state: State, worker: Worker, *, was: int | None) -> None:

@@ -1,30 +1,8 @@
-"""When an attempt may start and which rung of the ladder it climbs: arithmetic, without state."""
+"""When an attempt may start: arithmetic, without state."""
 
 import hashlib
 
 from events.policy import Policy
-from events.worker import FailureReason, Strategy
-
-LADDER: dict[FailureReason, tuple[Strategy, ...]] = {
-    # The process is gone for certain: waiting for it to come back would waste time.
-    "worker_exit": ("restart",),
-    "worker_hung": ("restart",),
-    "stalled": ("restart",),
-    # Its supervisor is gone as well: only whoever started that can start it again.
-    "disconnected": ("await", "restart"),
-    # It may be on the other side of a cut network; then it registers again by itself.
-    "silence": ("await", "restart"),
-    "no_first_heartbeat": ("await", "restart"),
-    "synthetic": ("await", "restart"),
-    "unknown": ("await", "restart"),
-}
-"""The rungs for each failure reason, first to last; the last one is tried again until the attempts are used up."""
-
-
-def strategy_for(reason: FailureReason, attempt: int) -> Strategy:
-    """The rung that attempt number `attempt` (from 1) climbs."""
-    rungs = LADDER[reason]
-    return rungs[min(attempt, len(rungs)) - 1]
 
 
 def backoff_s(policy: Policy, recent: int, key: str) -> float:

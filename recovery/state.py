@@ -8,6 +8,7 @@ from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
 from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Pause, Quarantined, Task, Worker
 from recovery.queue import ByPriority, WaitingTasks
+from recovery.record import Records
 from recovery.rules import RuleBook
 from recovery.timers import Timers
 
@@ -70,6 +71,8 @@ class State:
     """By fingerprint of the work, oldest first. What is older than the policy allows may still be there."""
     ends: OrderedDict[tuple[str, ...], Ends] = field(default_factory=OrderedDict)
     """How attempts have ended, by kind of work."""
+    records: Records = field(default_factory=OrderedDict)
+    """What has helped against which failure."""
     events_sequence: int = 0
     heartbeats_sequence: int = 0
     heartbeats_at: float | None = None
@@ -112,6 +115,9 @@ class State:
     """How many of the workers of each level have each label."""
     slots: int = 0
     """Slots of the workers in `available`."""
+    effects: dict[str, None] = field(default_factory=dict)
+    """Workers for whose recovery the leader has to do something itself, and has not said that it did: their attempt
+    has started."""
     made_up: dict[str, str] = field(default_factory=dict)
     """Workers that are missing because of a synthetic failure, with its label."""
     workers_live: int = 0

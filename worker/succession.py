@@ -41,6 +41,8 @@ logger = structlog.get_logger(__name__)
 
 POLL_S = 0.1
 ENDS = ("failed", "stopped", "exited")
+UNPROVEN = ("synthetic", "unanswered", "unknown")
+"""Reasons for which a worker is given up that may live all the same."""
 ENDINGS = (WorkerFailed, WorkerStopped, WorkerExited)
 
 
@@ -107,7 +109,7 @@ def _ends(recorded: Recorded, incarnation: int) -> bool:
     if not isinstance(event, ENDINGS) or event.incarnation not in (None, incarnation):
         return False
     drill = recorded.synthetic is not None
-    return not drill and not (isinstance(event, WorkerFailed) and event.reason in ("synthetic", "unknown"))
+    return not drill and not (isinstance(event, WorkerFailed) and event.reason in UNPROVEN)
 
 
 async def is_condemned(log: EventLog, worker_id: str, incarnation: int) -> bool:

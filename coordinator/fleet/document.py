@@ -7,8 +7,9 @@ from datetime import datetime
 
 import msgspec
 
+from events.failures import FailureReason, StrategyName
 from events.system import Doubt, IncidentKind, SystemStatus
-from events.worker import FailureReason, Heartbeat, StallCause, Strategy
+from events.worker import Heartbeat, StallCause
 from recovery.lifecycle import AttemptStatus, WorkerStatus
 
 WELL: frozenset[SystemStatus] = frozenset({"healthy", "idle"})
@@ -78,7 +79,7 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: int
     attempts_max: int
-    strategy: Strategy
+    strategy: StrategyName
     status: AttemptStatus
     due_in_s: float
     """Until it begins, or, once it has begun, until it counts as failed; negative: overdue."""

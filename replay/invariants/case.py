@@ -54,9 +54,10 @@ class Case:
     def blame(self, invariant: str, sentence: str) -> None:
         self._blame(invariant, self._sequence, self._entity, sentence)
 
-    def require(self, truth: bool, invariant: str, sentence: str) -> None:  # noqa: FBT001 - reads as a sentence
+    def require(self, truth: bool, invariant: str, sentence: str) -> bool:  # noqa: FBT001 - reads as a sentence
         if not truth:
             self.blame(invariant, sentence)
+        return truth
 
     def labelled(self, *due: str | None) -> None:
         """The decision must bear one of these labels; None for none."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from events import system, worker
 from events.base import Event
-from events.clock import seconds
 from events.envelope import Recorded
-from replay.invariants import cordons, fleet, orders, poison, silence, task_folding, usefulness
-from replay.invariants.world import LIVE, Attempt, Loss, Worker, World
+from replay.invariants import attempts, cordons, fleet, orders, poison, silence, task_folding, usefulness
+from replay.invariants.world import LIVE, Loss, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
     worker.WorkerSuspected: frozenset({"alive"}),
@@ -26,13 +25,6 @@ _FROM: dict[type[Event], frozenset[str]] = {
     worker.WorkerReadmitted: frozenset({"permanent"}),
 }
 """In which statuses an event about a worker means anything."""
-
-_ENDS: dict[str, tuple[type[Event], ...]] = {
-    "scheduled": (worker.WorkerRecoverySuperseded,),
-    "started": (worker.WorkerRecoverySuperseded, worker.WorkerRecoveryFailed),
-    "probed": (worker.WorkerRecoverySuperseded, worker.WorkerRecoveryFailed, worker.WorkerRecoverySucceeded),
-}
-"""How an attempt may end at each stage."""
 
 
 def apply(world: World, recorded: Recorded) -> None:
@@ -141,13 +133,14 @@ def _failed(world: World, recorded: Recorded, event: worker.WorkerFailed) -> Non
     if one is None:
         return
     if one.recovered_at and recorded.time - one.recovered_at >= world.policy.attempts_reset_after:
-        one.failures, one.ends, one.fast_stalls = [], [], 0
+        one.failures, one.ends, one.tried, one.fast_stalls = [], [], [], 0
     one.recovered_at = 0.0
     usefulness.note_failure(one, event, recorded.time)
     if one.attempt is not None and one.attempt.status != "scheduled":
         one.attempt.spoiled = True
     world.turn(one, "failed")
     one.failed_incarnation, one.failed_at = one.incarnation, recorded.time
+    one.failure_reason = event.reason
     one.synthetic = recorded.synthetic
 
 
@@ -160,64 +153,10 @@ def _permanently_failed(world: World, _: Recorded, event: worker.WorkerPermanent
 def _readmitted(world: World, _: Recorded, event: worker.WorkerReadmitted) -> None:
     one = _meant(world, worker.WorkerReadmitted, event.worker_id, None)
     if one is not None:
-        one.failures, one.ends, one.fast_stalls, one.fast_row = [], [], 0, False
+        one.failures, one.ends, one.tried, one.fast_stalls, one.fast_row = [], [], [], 0, False
+        one.unavailable.clear()
         cordons.forgive(one)
         world.turn(one, "alive" if one.incarnation > one.failed_incarnation else "failed")
-
-
-def _scheduled(world: World, _: Recorded, event: worker.WorkerRecoveryScheduled) -> None:
-    one = world.workers.get(event.worker_id)
-    if one is not None and one.attempt is None and event.incarnation == one.failed_incarnation:
-        one.attempt = Attempt(event.attempt, event.incarnation, seconds(event.not_before))
-
-
-def _open_attempt(world: World, worker_id: str, number: int) -> Attempt | None:
-    one = world.workers.get(worker_id)
-    attempt = None if one is None else one.attempt
-    return attempt if attempt is not None and attempt.number == number else None
-
-
-def _attempt_started(world: World, _: Recorded, event: worker.WorkerRecoveryStarted) -> None:
-    attempt = _open_attempt(world, event.worker_id, event.attempt)
-    if attempt is not None and attempt.status == "scheduled":
-        attempt.status, attempt.incarnation, attempt.deadline = "started", event.incarnation, seconds(event.deadline)
-
-
-def _probed(world: World, recorded: Recorded, event: worker.WorkerRecoveryProbed) -> None:
-    attempt = _open_attempt(world, event.worker_id, event.attempt)
-    if attempt is not None and attempt.status == "started":
-        attempt.status = "probed"
-        attempt.deadline = max(attempt.deadline, recorded.time + world.policy.failed_after)
-
-
-def _answered(world: World, _: Recorded, event: worker.WorkerProbeAnswered) -> None:
-    attempt = _open_attempt(world, event.worker_id, event.attempt)
-    if attempt is not None and attempt.status == "probed":
-        attempt.answered |= world.workers[event.worker_id].incarnation == event.incarnation
-
-
-def _attempt_ended(
-    world: World,
-    recorded: Recorded,
-    event: worker.WorkerRecoverySucceeded | worker.WorkerRecoveryFailed | worker.WorkerRecoverySuperseded,
-) -> None:
-    attempt = _open_attempt(world, event.worker_id, event.attempt)
-    if attempt is None or type(event) not in _ENDS[attempt.status]:
-        return
-    one = world.workers[event.worker_id]
-    one.attempt = None
-    horizon = recorded.time - world.policy.recovery_attempts_window
-    one.failures = [at for at in one.failures if at > horizon]
-    one.ends = [at for at in one.ends if at > horizon]
-    cordons.note_return(world, one)
-    if isinstance(event, worker.WorkerRecoverySuperseded):
-        return
-    one.ends.append(recorded.time)
-    if isinstance(event, worker.WorkerRecoverySucceeded):
-        one.recovered_at = recorded.time
-        one.synthetic = None
-    else:
-        one.failures.append(recorded.time)
 
 
 # The system
@@ -243,6 +182,7 @@ def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -
         one.recovered_at = min(one.recovered_at, now)
         one.failures = [min(at, now) for at in one.failures]
         one.ends = [min(at, now) for at in one.ends]
+        one.tried = [(min(at, now), strategy) for at, strategy in one.tried]
         attempt = one.attempt
         if attempt is not None and attempt.status == "scheduled":
             attempt.not_before = min(attempt.not_before, now + policy.recovery_interval)
@@ -271,17 +211,11 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     worker.WorkerFailed: _failed,
     worker.WorkerPermanentlyFailed: _permanently_failed,
     worker.WorkerReadmitted: _readmitted,
-    worker.WorkerRecoveryScheduled: _scheduled,
-    worker.WorkerRecoveryStarted: _attempt_started,
-    worker.WorkerRecoveryProbed: _probed,
-    worker.WorkerProbeAnswered: _answered,
-    worker.WorkerRecoverySucceeded: _attempt_ended,
-    worker.WorkerRecoveryFailed: _attempt_ended,
-    worker.WorkerRecoverySuperseded: _attempt_ended,
     system.DetectorDegraded: _doubted,
     system.RunCancelRequested: _run_cancelled,
     system.EventParked: _parked,
     system.QuarantineReleased: poison.fold_released,
+    **attempts.FOLDS,
     **task_folding.FOLDS,
     **cordons.FOLDS,
     **fleet.FOLDS,

@@ -23,6 +23,8 @@ def _elected(world: World, recorded: Recorded, _: system.LeaderElected) -> None:
 
 def _policy_changed(world: World, recorded: Recorded, event: system.PolicyChanged) -> None:
     world.policy = event.policy
+    for one in world.workers.values():
+        one.unavailable.clear()
     world.rules.append(Rules(recorded.sequence, event.policy, world.rules[-1].stretch))
     world.date_requeues(recorded.time)
 

@@ -93,6 +93,11 @@ INVARIANTS: dict[str, Invariant] = {
     "attempts-end": Invariant(
         "One attempt at a time to bring a worker back, in the order scheduled, started, probed; each one ends.", _DEFECT
     ),
+    "ladder": Invariant(
+        "An attempt climbs the rung that is due against that failure: none that cannot be carried out, none again "
+        "before the others were tried, and by the record of all attempts where the policy says so.",
+        _DEFECT,
+    ),
     "success-proven": Invariant(
         "A worker counts as recovered only when a new incarnation has registered, beats and has answered.", _DEFECT
     ),

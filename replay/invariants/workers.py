@@ -14,6 +14,7 @@ from events.worker import (
     WorkerSuspected,
     WorkerSuspicionRefuted,
 )
+from replay.invariants.attempts import judge_rung
 from replay.invariants.case import Case
 from replay.invariants.silence import ROUNDING_S, patience
 from replay.invariants.world import LIVE, Attempt, Worker
@@ -98,7 +99,7 @@ def judge_failed(case: Case, event: WorkerFailed) -> None:
         _judge_first_heartbeat(case, one)
     elif event.reason == "silence":
         _judge_failed_silence(case, event, one)
-    elif event.reason == "unknown":
+    elif event.reason == "unanswered":
         _judge_unanswered(case, one)
     else:
         case.blame("failed-on-evidence", f"no leader fails a worker for {event.reason}")
@@ -192,6 +193,7 @@ def judge_scheduled(case: Case, event: WorkerRecoveryScheduled) -> None:
     allowed = policy.max_recovery_attempts
     case.require(failures < allowed, "budgets", f"{failures} of {allowed} attempts have failed within the window")
     case.require(event.attempt == failures + 1, "budgets", f"attempt {event.attempt} follows {failures} failed ones")
+    judge_rung(case, one, event, failures)
     wait = seconds(event.not_before) - case.now
     most = min(policy.recovery_interval, policy.recovery_backoff * 2.0 ** min(ends - 1, 60)) if ends else 0.0
     case.require(

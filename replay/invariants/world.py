@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from events import task
+from events.failures import FailureReason
 from events.policy import Policy
 from events.worker import RecordedHeartbeat
 
@@ -29,11 +30,15 @@ class Attempt:
     number: int
     incarnation: int
     not_before: float
+    strategy: str = "await"
+    reason: str = "unknown"
     status: str = "scheduled"
     deadline: float = 0.0
+    acted: bool = False
+    """Somebody has said what came of what its strategy does."""
     answered: bool = False
     spoiled: bool = False
-    """It cannot succeed any more: its new agent died, or failed again."""
+    """It cannot succeed any more: its strategy could not be carried out, its new agent died, or failed again."""
 
 
 class Stall(NamedTuple):
@@ -72,6 +77,7 @@ class Worker:
     leaving: bool = False
     """It was told to end for good."""
     failed_incarnation: int = 0
+    failure_reason: FailureReason = "unknown"
     synthetic: str | None = None
     """Label of the failure that it is being brought back from, if that was made up."""
     made_up: str | None = None
@@ -81,6 +87,10 @@ class Worker:
     attempt: Attempt | None = None
     failures: list[float] = field(default_factory=list)
     """When attempts failed, within the window."""
+    tried: list[tuple[float, str]] = field(default_factory=list)
+    """When, and what was tried in vain."""
+    unavailable: set[str] = field(default_factory=set)
+    """Strategies of which a leader has said that they cannot be carried out for it."""
     ends: list[float] = field(default_factory=list)
     """When attempts failed or succeeded, within the window."""
     recovered_at: float = 0.0
@@ -209,6 +219,8 @@ class World:
         self.incidents: dict[str, str] = {}
         """Ids of open incidents, by kind."""
         self.incident_labels: dict[str, str | None] = {}
+        self.tallies: dict[tuple[str, str], tuple[int, int]] = {}
+        """By reason of a failure and strategy: attempts that succeeded, and that failed; old ones fade."""
         self.parked: set[int] = set()
         """Sequences of messages that could not be understood and that the log does not say so of."""
 

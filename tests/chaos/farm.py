@@ -39,6 +39,7 @@ from tests.worker.processes import MARK, bystanders, marked, new_mark
 
 ROOT = Path(__file__).parents[2]
 TETHER = ROOT / "coordinator" / "tether.py"
+PYTHON_PATH = str(ROOT)
 ORDERLY_S_MAX = 20.0
 SEEN_MAX = 25
 
@@ -160,10 +161,9 @@ class Farm:
     def launch(self, name: str, *command: str, url: str = "") -> Member:
         """Starts a module of ours, which dies with this process whatever happens to it. `url`: of the broker, if not
         its own."""
-        folder = self.folder / f"{name}-{len(self.everyone)}"
-        folder.mkdir()
+        (folder := self.folder / f"{name}-{len(self.everyone)}").mkdir()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RESURGAM_")}
-        environment |= {MARK: self.mark, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        environment |= {MARK: self.mark, "PYTHONPATH": PYTHON_PATH, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         tether = [sys.executable, "-I", "-S", str(TETHER), str(int(signal.SIGKILL)), str(os.getpid())]
         with (folder / "output.log").open("wb") as output:
             process = subprocess.Popen(
@@ -391,5 +391,10 @@ def alive(process: psutil.Process) -> bool:
 
 def as_toml(policy: Policy) -> str:
     """Without tables of overrides."""
-    lines = [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in msgspec.to_builtins(policy).items()]
-    return "\n".join(["[policy]", *lines]) + "\n"
+    return "".join(["[policy]\n", *(f"{key} = {_toml(value)}\n" for key, value in msgspec.to_builtins(policy).items())])
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return msgspec.json.encode(value).decode()

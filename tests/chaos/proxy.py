@@ -23,6 +23,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._passing: dict[Direction, asyncio.Event] = {direction: asyncio.Event() for direction in BOTH}
+        self._jammed = asyncio.Event()
         self.mend()
 
     @property
@@ -58,6 +59,12 @@ class Proxy:
         self._passing = {direction: asyncio.Event() for direction in BOTH}
         self.mend()
 
+    def jam(self) -> None:
+        """The connections that there are swallow whatever is sent, for good, and pass on nothing but their end: what a
+        firewall does that has forgotten them. Those who come anew are let through."""
+        self._jammed.set()
+        self._jammed = asyncio.Event()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._serving.add(task)
@@ -73,9 +80,10 @@ class Proxy:
                 return  # it has not waited for that
             there, here = await asyncio.open_connection(*self._broker)
             ends.append(here)
+            jammed = self._jammed
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(reader, here, self._passing["to_broker"]))
-                group.create_task(self._copy(there, writer, self._passing["to_worker"]))
+                group.create_task(self._copy(reader, here, self._passing["to_broker"], jammed))
+                group.create_task(self._copy(there, writer, self._passing["to_worker"], jammed))
         except* OSError:
             pass  # one end is gone, and the other is told below
         finally:
@@ -84,13 +92,19 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     await end.wait_closed()
 
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: asyncio.Event) -> None:
+    async def _copy(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        passing: asyncio.Event,
+        jammed: asyncio.Event,
+    ) -> None:
         """To the end of `source`, which it hands on as well."""
         data = b"-"
         while data:
             data = await source.read(CHUNK)
             await passing.wait()
-            if data:
+            if data and not jammed.is_set():
                 target.write(data)
                 await target.drain()
         target.close()

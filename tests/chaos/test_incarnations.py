@@ -114,7 +114,13 @@ class Tripwire(Proxy):
         self._word = farm.streams.heartbeat_subject(name).encode()
         self.tripped = asyncio.Event()
 
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: asyncio.Event) -> None:
+    async def _copy(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        passing: asyncio.Event,
+        jammed: asyncio.Event,
+    ) -> None:
         data = b"-"
         while data:
             data = await source.read(65536)

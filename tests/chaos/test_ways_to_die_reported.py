@@ -14,9 +14,9 @@ from typing import NamedTuple
 import psutil
 
 from events.envelope import Recorded
+from events.failures import FailureReason
 from events.task import TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskHung, TaskRequeued, TaskStarted
 from events.worker import (
-    FailureReason,
     WorkerExited,
     WorkerFailed,
     WorkerRecoveryScheduled,

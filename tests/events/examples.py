@@ -5,6 +5,7 @@ from typing import Any
 from events.base import Event
 from events.clock import utc
 from events.envelope import Draft, Envelope, Provenance
+from events.failures import Rung
 from events.identity import new_id
 from events.policy import Policy, policy_hash
 from events.system import (
@@ -56,6 +57,7 @@ from events.worker import (
     WorkerPermanentlyFailed,
     WorkerProbeAnswered,
     WorkerReadmitted,
+    WorkerRecoveryActed,
     WorkerRecoveryFailed,
     WorkerRecoveryProbed,
     WorkerRecoveryScheduled,
@@ -132,8 +134,22 @@ EXAMPLES: tuple[Event, ...] = (
         worker_id="w1", cause="flapping", until=MOMENT, actor="alice", reason="3 failures", failures=3, times=2
     ),
     WorkerUncordoned(worker_id="w1", cause="operator", actor="alice", reason="new disk"),
-    WorkerRecoveryScheduled(**WORKER, attempt=1, strategy="await", not_before=MOMENT),
+    WorkerRecoveryScheduled(
+        **WORKER,
+        attempt=2,
+        strategy="reconnect",
+        not_before=MOMENT,
+        reason="silence",
+        order="history",
+        considered=(
+            Rung(strategy="await", succeeded=9, failed=1, estimate=0.833333, rejected="it has failed lately"),
+            Rung(strategy="reconnect", estimate=0.5),
+        ),
+    ),
     WorkerRecoveryStarted(**WORKER, attempt=1, strategy="restart", deadline=MOMENT),
+    WorkerRecoveryActed(
+        **WORKER, attempt=1, strategy="replace", outcome="failed", detail="process 12 ended with code 2"
+    ),
     WorkerRecoveryProbed(**WORKER, attempt=1),
     WorkerProbeAnswered(**WORKER, attempt=1),
     WorkerRecoverySucceeded(**WORKER, attempt=1, strategy="restart", duration_s=3.25),

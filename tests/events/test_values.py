@@ -245,7 +245,13 @@ def test_beats_that_just_fit() -> None:
     assert policy.heartbeat_interval * 3 > policy.suspect_after, "in floating point"
 
 
-OTHERS = {"detector": "deadline", "overrides": (Override(failed_after=20.0),)}
+OTHERS = {
+    "detector": "deadline",
+    "overrides": (Override(failed_after=20.0),),
+    "ladders": {"silence": ("restart",)},
+    "strategy_order": "history",
+    "launcher": "local",
+}
 
 
 def test_the_hash_knows_every_setting() -> None:

@@ -27,7 +27,6 @@ from events.task import (
 from events.work import AnyWork, CommandWork, PytestWork, Suite
 from events.worker import (
     Evidence,
-    Strategy,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -45,7 +44,7 @@ from events.worker import (
 
 EPOCH = 1_790_000_000.0
 SUITE = Suite(python="/srv/suite/.venv/bin/python", cwd="/srv/suite", args=("-p", "no:cacheprovider"))
-LADDER: tuple[Strategy, ...] = ("await", "reconnect", "restart", "replace")
+LADDER: tuple[str, ...] = ("await", "reconnect", "restart", "replace")
 
 
 class Farm:

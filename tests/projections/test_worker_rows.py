@@ -4,6 +4,7 @@ import pytest
 
 from events.base import Event
 from events.clock import utc
+from events.failures import Rung
 from events.worker import (
     Evidence,
     WorkerDraining,
@@ -11,6 +12,7 @@ from events.worker import (
     WorkerPermanentlyFailed,
     WorkerProbeAnswered,
     WorkerReadmitted,
+    WorkerRecoveryActed,
     WorkerRecoveryFailed,
     WorkerRecoveryProbed,
     WorkerRecoveryScheduled,
@@ -75,6 +77,22 @@ def test_an_attempt_begins_at_its_start_and_ends_well() -> None:
     assert (row.success, row.error_message, row.recovery_time) == (True, None, at(4))
     assert row.details["sequences"] == [2, 3, 4, 5, 6, 7, 8]
     assert (row.details["duration_s"], row.details["incarnation"], row.details["new_incarnation"]) == (2.5, 1, 5)
+
+
+def test_an_attempt_says_what_was_considered_and_what_its_leader_did() -> None:
+    considered = (Rung(strategy="restart", failed=2, rejected="it has failed lately"), Rung(strategy="replace"))
+    fields = {"worker_id": "w1", "incarnation": 1, "attempt": 1, "strategy": "replace"}
+    planned = WorkerRecoveryScheduled(**fields, not_before=MOMENT, considered=considered)  # type: ignore[arg-type]
+    begun = WorkerRecoveryStarted(**fields, deadline=MOMENT)  # type: ignore[arg-type]
+    act = WorkerRecoveryActed(**fields, outcome="done", detail="process 12")  # type: ignore[arg-type]
+    other = WorkerRecoveryActed(**fields | {"attempt": 2}, outcome="failed")  # type: ignore[arg-type]
+    (row,) = worker_history(REGISTERED, FAILED, planned, begun, act, other)
+    assert row.details["sequences"] == [2, 3, 4, 5]
+    assert (row.details["acted"], row.details["act"]) == ("done", "process 12")
+    assert row.details["considered"] == [
+        {"strategy": "restart", "failed": 2, "rejected": "it has failed lately"},
+        {"strategy": "replace"},
+    ]
 
 
 ENDS: list[tuple[list[Event], list[tuple[int, bool | None, str, str | None]]]] = [

@@ -32,6 +32,7 @@ def check(state: State, now: float, *, budgets: bool = True) -> None:
     _check_availability(state)
     _check_timers(state, now)
     _check_useless(state, now)
+    _check_effects(state)
     if budgets:
         _check_budgets(state)
 
@@ -214,6 +215,20 @@ def _check_useless(state: State, now: float) -> None:
             task = state.tasks[event.task_id]
             assert (task.worker_id, task.attempt, task.revoked) == (event.worker_id, event.attempt, False)
             assert not _unwanted(task)
+
+
+def _check_effects(state: State) -> None:
+    """Whoever is owed an act is known, and what has failed lately is what attempts have failed of."""
+    for worker_id, worker in state.workers.items():
+        attempt = worker.attempt
+        started = worker.status == "failed" and attempt is not None and attempt.status == "started"
+        owed = started and attempt is not None and attempt.strategy not in ("await", "restart")
+        assert (worker_id in state.effects) == (
+            owed and attempt is not None and not attempt.acted and not attempt.error
+        ), worker
+        assert all(rung.at in worker.attempts_failed for rung in worker.rungs_failed), worker
+    assert set(state.effects) <= set(state.workers)
+    assert all(record.succeeded + record.failed < 100 for record in state.records.values())
 
 
 def _all_silent(state: State, now: float) -> bool:

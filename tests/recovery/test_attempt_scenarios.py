@@ -188,7 +188,11 @@ def test_11_the_ladder_goes_on_to_its_last_rung() -> None:
     story = Story()
     story.join("w1")
     story.wait(300.0)
-    assert [event.strategy for event in story.told(WorkerRecoveryStarted)] == ["await"] + ["restart"] * 4
+    assert [event.strategy for event in story.told(WorkerRecoveryStarted)] == [
+        "await",
+        "reconnect",
+        *["restart"] * 3,
+    ]
 
 
 def test_11_an_agent_that_dies_before_it_registers_ends_the_attempt_at_once() -> None:

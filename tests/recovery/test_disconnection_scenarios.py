@@ -1,7 +1,7 @@
 """Workers whose connections were closed: proof fails them at once, and a hint makes them suspect and no more."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.policy import Policy
@@ -137,6 +137,7 @@ def test_a_report_of_its_supervisor_comes_behind_a_disconnection() -> None:
     assert [event.reason for event in story.told(WorkerFailed)] == ["worker_exit"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.0, 1.9), st.booleans()), max_size=30))
 def test_disconnections_alone_never_fail_a_worker_that_beats(steps: list[tuple[float, bool]]) -> None:
     story = working()

@@ -11,7 +11,7 @@ from events.task import TaskAssigned
 from recovery.entities import Task
 from recovery.placement import Placement, rounds_ahead
 from recovery.queue import WaitingTasks
-from recovery.schedule import LADDER, backoff_s, strategy_for, unit_hash
+from recovery.schedule import backoff_s, unit_hash
 from recovery.timers import AT_ONCE, NEVER, Timers
 from tests.recovery.story import WORK, Story, submitted
 
@@ -220,10 +220,3 @@ def test_jitter_is_the_same_everywhere() -> None:
 
 
 GOLDEN_JITTER = [0.89316751609, 0.946235927373, 0.593286437345]
-
-
-@pytest.mark.parametrize(("reason", "rungs"), list(LADDER.items()))
-def test_the_ladder_is_climbed_once_and_stays_at_its_end(reason: str, rungs: tuple[str, ...]) -> None:
-    climbed = [strategy_for(reason, attempt) for attempt in range(1, 8)]  # type: ignore[arg-type]
-    assert tuple(climbed[: len(rungs)]) == rungs
-    assert set(climbed[len(rungs) :]) == {rungs[-1]}

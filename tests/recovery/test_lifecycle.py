@@ -25,6 +25,7 @@ from events.worker import (
     WorkerFailed,
     WorkerPermanentlyFailed,
     WorkerReadmitted,
+    WorkerRecoveryActed,
     WorkerRecoveryFailed,
     WorkerRecoveryProbed,
     WorkerRecoveryScheduled,
@@ -245,6 +246,9 @@ ATTEMPT_EVENTS: dict[type[Event], Maker] = {
     ),
     WorkerRecoveryStarted: lambda _: WorkerRecoveryStarted(
         worker_id="w1", incarnation=2, attempt=1, strategy="restart", deadline=utc(3e6)
+    ),
+    WorkerRecoveryActed: lambda _: WorkerRecoveryActed(
+        worker_id="w1", incarnation=2, attempt=1, strategy="restart", outcome="done"
     ),
     WorkerRecoveryProbed: lambda _: WorkerRecoveryProbed(worker_id="w1", incarnation=4, attempt=1),
     WorkerRecoverySucceeded: lambda _: WorkerRecoverySucceeded(

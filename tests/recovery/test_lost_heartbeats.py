@@ -131,7 +131,7 @@ def test_a_probe_that_was_not_answered_in_spite_of_a_loss() -> None:
     through = lose(story, 1)
     story.wait(60.0, "w2")
     assert story.told(WorkerRecoverySucceeded) == []
-    failed = [event for event in story.told(WorkerFailed) if event.reason in ("unknown", "silence")][-1]
+    failed = [event for event in story.told(WorkerFailed) if event.reason in ("unanswered", "silence")][-1]
     assert failed.evidence is not None
     assert failed.evidence.heartbeat_sequence == through
 

@@ -26,6 +26,7 @@ from tests.recovery.nonsense import STEPS, Nonsense, Step
 from tests.recovery.story import Story, registered, submitted
 from tests.replay import (
     test_invariants_cordons,
+    test_invariants_ladder,
     test_invariants_leaders,
     test_invariants_poison,
     test_invariants_tasks,
@@ -268,6 +269,7 @@ def test_every_promise_is_broken_by_some_test() -> None:
         named |= {name for row in table for name in row[3].split()}
     named |= {row[3] for row in test_invariants_cordons.TABLE}
     named |= {name for *_, name in test_invariants_useless.WRONG if name is not None}
+    named |= {row[3] for row in test_invariants_ladder.WRONG}
     assert named == set(INVARIANTS)
 
 

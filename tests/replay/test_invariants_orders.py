@@ -70,6 +70,7 @@ def scheduled(story: Story) -> Event:
         attempt=1,
         strategy="restart",
         not_before=utc(story.now),
+        reason=story.worker("w1").failure_reason,
     )
 
 

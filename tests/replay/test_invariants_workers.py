@@ -7,11 +7,11 @@ import pytest
 
 from events.base import Event
 from events.clock import utc
+from events.failures import FailureReason
 from events.policy import Policy
 from events.system import LeaderElected
 from events.worker import (
     Evidence,
-    FailureReason,
     WorkerDisconnected,
     WorkerExited,
     WorkerFailed,
@@ -173,7 +173,9 @@ def judged(kind: type[WorkerSuspected | WorkerSuspicionRefuted], **evidence: Any
     return lambda story: kind(worker_id="w1", incarnation=story.worker("w1").incarnation, evidence=Evidence(**evidence))
 
 
-def step(name: str, *, attempt: int = 1, incarnation: int | None = None, after: float = 0.0) -> Wrong:
+def step(
+    name: str, *, attempt: int = 1, incarnation: int | None = None, after: float = 0.0, strategy: str = "", **more: Any
+) -> Wrong:
     """A step of an attempt, as the leader would write it now; `after` seconds from now is its time."""
 
     def make(story: Story) -> Event:
@@ -185,16 +187,16 @@ def step(name: str, *, attempt: int = 1, incarnation: int | None = None, after: 
             "incarnation": present if incarnation is None else incarnation,
         }
         if name != "probed":
-            fields["strategy"] = "restart"
+            fields["strategy"] = strategy or ("restart" if worker.failure_reason == "worker_exit" else "await")
         moment = utc(story.now + after)
         own: dict[str, dict[str, Any]] = {
-            "scheduled": {"not_before": moment},
+            "scheduled": {"not_before": moment, "reason": worker.failure_reason},
             "started": {"deadline": moment},
             "succeeded": {"duration_s": 0.0},
             "attempt failed": {"error": ""},
             "superseded": {"reason": ""},
         }
-        event: Event = KIND[name](**fields, **own.get(name, {}))
+        event: Event = KIND[name](**fields, **own.get(name, {}) | more)
         return event
 
     return make
@@ -259,9 +261,9 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
     ("hung, and no word of it", nothing, failed("worker_hung"), "failed-on-evidence"),
     ("no first beat, too early", back, failed("no_first_heartbeat"), "failed-on-evidence"),
     ("no first beat, and it beat", silent(31.0), failed("no_first_heartbeat"), "failed-on-evidence"),
-    ("no answer, and nobody asked", nothing, failed("unknown"), "failed-on-evidence"),
-    ("no answer, and there is time", asked, failed("unknown"), "failed-on-evidence"),
-    ("no answer, and it answered", both(asked, answers, silent(31.0)), failed("unknown"), "failed-on-evidence"),
+    ("no answer, and nobody asked", nothing, failed("unanswered"), "failed-on-evidence"),
+    ("no answer, and there is time", asked, failed("unanswered"), "failed-on-evidence"),
+    ("no answer, and it answered", both(asked, answers, silent(31.0)), failed("unanswered"), "failed-on-evidence"),
     ("a decided drill", nothing, failed("synthetic"), "failed-on-evidence"),
     ("failed twice", gone, failed("worker_exit", event_sequence=3), "failed-on-evidence"),
     ("an incarnation that is over", exits, failed("worker_exit", incarnation=1), "failed-on-evidence"),
@@ -328,7 +330,7 @@ RIGHT: list[tuple[str, Given, Wrong, str | None]] = [
     ("vanished", vanishes, lambda story: failed("disconnected", event_sequence=story.last)(story), None),
     ("cut off", cut_off, suspected_as_cut_off, None),
     ("never heard", both(back, silent(31.0)), failed("no_first_heartbeat"), None),
-    ("no answer", both(asked, silent(45.0, "w1")), failed("unknown"), None),
+    ("no answer", both(asked, silent(45.0, "w1")), failed("unanswered"), None),
     ("scheduled", gone, step("scheduled"), None),
     ("scheduled after a failure", one_failed, step("scheduled", attempt=2, after=0.9), None),
     ("scheduled after it was re-admitted", readmitted, step("scheduled"), None),

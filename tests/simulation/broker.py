@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
-from coordinator.broker_configuration import DISCONNECTIONS
+from coordinator.broker_configuration import DISCONNECTIONS, KICK
 from coordinator.connections import CONNECTIONS
 from events.clock import utc
+from events.subjects import matches
 from tests.simulation import jetstream_api
 from tests.simulation.bus import SimBus
 from tests.simulation.interests import Connection, Interests
@@ -61,6 +62,7 @@ class SimBroker:
         self._started_at = 0.0
         self._connections: list[Connection] = []
         self._clients = itertools.count(1)
+        self._cids = itertools.count(1)
         self._consumer_names = itertools.count(1)
         self._consumers: dict[str, PushConsumer] = {}
         self._interests = Interests(self.streams)
@@ -185,7 +187,7 @@ class SimBroker:
     # Connections
 
     def accept(self, process: Process, name: str, receive: Callable[[list[Any]], None]) -> Wire:
-        connection = Connection(name)
+        connection = Connection(name, next(self._cids))
         network = self.network
         wire = Wire(
             network,
@@ -251,9 +253,18 @@ class SimBroker:
         known = [connection for connection in self._connections if connection.mux]
         offset = body["offset"]
         page = known[offset : offset + body["limit"]]
-        found = [{"cid": number, "name": connection.name} for number, connection in enumerate(page, offset + 1)]
+        found = [{"cid": connection.cid, "name": connection.name} for connection in page]
         data = {"now": utc(self.host.wall()), "total": len(known), "connections": found}
         return msgspec.json.encode({"server": {"id": self.host.name}, "data": data})
+
+    def _kick(self, request: bytes) -> bytes:
+        """The system account's request to close a connection."""
+        cid = msgspec.json.decode(request)["cid"]
+        for connection in self._connections:
+            if connection.cid == cid:
+                self._drop(connection, "Kicked")
+                return b"{}"
+        return msgspec.json.encode({"error": {"code": 404, "description": "no such client or server"}})
 
     def _receive(self, connection: Connection, items: list[Any]) -> None:
         connection.heard_at = self.network.time()
@@ -306,6 +317,9 @@ class SimBroker:
             return
         if subject == CONNECTIONS:
             self.deliver(reply, Message(reply, "", self._list_connections(data), None))
+            return
+        if matches(KICK, subject):
+            self.deliver(reply, Message(reply, "", self._kick(data), None))
             return
         stream, interests = self._interests.route(subject)
         for connection, number in interests:

@@ -13,10 +13,11 @@ ROUTES_MAX = 50_000
 class Connection:
     """A client, as the server sees it."""
 
-    __slots__ = ("heard_at", "mux", "name", "pings_outstanding", "send", "subscriptions", "wire")
+    __slots__ = ("cid", "heard_at", "mux", "name", "pings_outstanding", "send", "subscriptions", "wire")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, cid: int) -> None:
         self.name = name
+        self.cid = cid
         self.wire: Wire
         self.send: Callable[[Any], None]
         self.mux = ""

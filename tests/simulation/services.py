@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.leadership import Leadership
+from coordinator.strategies.toolbox import Toolbox
 from events.bus import Bus
 from events.errors import LogError
 from events.jetstream import JetStreamLog
@@ -102,10 +103,13 @@ class Service:
 
 
 class SimCoordinator(Service):
-    def __init__(self, host: SimHost, connect: Connect, streams: Streams, policy: Policy) -> None:
+    def __init__(
+        self, host: SimHost, connect: Connect, streams: Streams, policy: Policy, toolbox: Toolbox | None = None
+    ) -> None:
         super().__init__(host, connect)
         self._streams = streams
         self._policy = policy
+        self._toolbox = toolbox
         self.leadership: Leadership | None = None
 
     @property
@@ -115,7 +119,7 @@ class SimCoordinator(Service):
     async def serve(self, bus: Bus) -> None:
         await ensure_streams(bus, self._streams)
         log = JetStreamLog(bus, self._streams)
-        self.leadership = Leadership(log, bus, self._streams, self.host.name, self._policy)
+        self.leadership = Leadership(log, bus, self._streams, self.host.name, self._policy, self._toolbox)
         await self.leadership.run()
 
     def died(self) -> None:

@@ -130,10 +130,11 @@ def test_the_encoding_knows_everything_there_is() -> None:
             *("flaps", "flap_cordons", "flap_cordoned_until"),
             *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
             "set_apart_for",
+            *("rungs_failed", "unavailable"),
         },
-        Attempt: {"strategy", "event_id"},
         # Both are of one priority, whose order is that of the queue's lanes.
         Task: {"timeout_s", "event_id", "synthetic", "submitted_at", *poison},
+        Attempt: {"strategy", "event_id", "reason", "acted"},
         Beat: set(),
         Run: {"since", "sequence"},
         Stall: {"since", "passed"},

@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 
 import structlog
 
+from coordinator.strategies.toolbox import Toolbox
 from events.bus import Bus
-from events.policy import Policy
 from events.streams import Streams
 from tests.simulation.broker import SimBroker
 from tests.simulation.client import Client
 from tests.simulation.executions import Executions
+from tests.simulation.launching import NAME, SimLauncher, policy_of
 from tests.simulation.lifelines import Lifelines
 from tests.simulation.loop import Livelocked, VirtualLoop
 from tests.simulation.nemesis import Nemesis
@@ -55,14 +56,15 @@ class World:
     def __init__(self, scenario: Scenario, loop: VirtualLoop, folder: Path) -> None:
         self.scenario = scenario
         self.loop = loop
-        self.policy = Policy()
+        self.policy = policy_of(scenario)
         self.streams = Streams()
         self.network = Network(loop, random.Random(f"{scenario.seed}/network"))
         self.hosts: dict[str, SimHost] = {}
         self.broker = SimBroker(self.network, self._host("broker"))
         self.executions = Executions(loop.time)
+        toolbox = Toolbox(launchers={NAME: SimLauncher(self)})
         self.coordinators = {
-            name: SimCoordinator(self._host(name), self.connect, self.streams, self.policy)
+            name: SimCoordinator(self._host(name), self.connect, self.streams, self.policy, toolbox)
             for name in scenario.coordinator_names
         }
         self.projector = (

@@ -14,7 +14,6 @@ from events.base import Event
 from events.clock import utc
 from events.task import TaskStarted
 from events.worker import (
-    Strategy,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -208,7 +207,7 @@ async def test_the_older_worker_gives_way_without_an_agent_too(farm: Farm) -> No
 # Orders alone
 
 
-def restart(attempt: int, strategy: Strategy = "restart") -> WorkerRecoveryStarted:
+def restart(attempt: int, strategy: str = "restart") -> WorkerRecoveryStarted:
     return WorkerRecoveryStarted(
         worker_id="w1", incarnation=1, attempt=attempt, strategy=strategy, deadline=utc(1_000_000.0)
     )

@@ -200,4 +200,6 @@ def _unpacked_attempt(raw: Raw, now: float) -> Attempt:
     number, status, incarnation, due, answered, error = raw
     moment = now + due
     said = "it failed" if error else ""
-    return Attempt(number, "restart", ATTEMPT_STATUS[status], incarnation, moment, "", moment, answered, said)
+    return Attempt(
+        number, "restart", ATTEMPT_STATUS[status], incarnation, moment, "", moment, answered=answered, error=said
+    )

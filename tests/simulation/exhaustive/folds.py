@@ -3,7 +3,7 @@
 What is left out, and why nobody can miss it:
 
 - Causes, texts, hosts, ordinals, measured durations: they are copied into events for people, and nothing is decided by
-  them. So are the reason of a failure and the strategy that follows from it.
+  them. So are the reason of a failure and the strategy that follows from it, with all that the choice rests on.
 - Whatever is written before it is next read: the last heartbeat of an incarnation that is over,
   what a task that waits was assigned as, all of a final task but that it is final.
 - How old something is beyond the largest threshold of all policies: ages are compared as `now - then >= threshold`. In
@@ -191,6 +191,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.parked = OrderedDict((number, ParkedMessage(number, "s", "r", "")) for number in parked)
     state.seconds_per_task = seconds_per_task
     state.ends = OrderedDict()
+    state.records = OrderedDict()
     state.events_sequence = SEQUENCE
     state.heartbeats_sequence = BEATS
     state.ignored = Counter()
@@ -198,6 +199,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.timers, state.useless = Timers(), Timers()
     state.accused = {}
     state.flapping = {}
+    state.effects = {}
     state.made_up = {}
     if timers is None:
         for worker in state.workers.values():

@@ -148,6 +148,30 @@ DECIDE: tuple[Bug, ...] = (
         ),
     ),
     bug(
+        "failed-rung-climbed-again",
+        "Every attempt begins at the bottom of the ladder, whatever has been tried before.",
+        (
+            "recovery.ladder:_without_tried",
+            """
+            if failed[rung.strategy] > 0:
+                failed[rung.strategy] -= 1
+                rungs[number] = _rejected(rung, "it has failed lately")
+            else:
+                untried.append(number)
+            """,
+            "untried.append(number)",
+        ),
+    ),
+    bug(
+        "drills-in-the-record",
+        "Attempts that answer a made-up failure count in the record of their strategy.",
+        (
+            "recovery.evolve_attempt:_note_in_record",
+            "if recorded.synthetic is None and attempt.strategy not in worker.unavailable:",
+            "if attempt.strategy not in worker.unavailable:",
+        ),
+    ),
+    bug(
         "permanent-failure-does-not-bind",
         "A worker that was given up is taken back when it registers again.",
         (

@@ -1,0 +1,161 @@
+"""Facts about the attempts to bring workers back."""
+
+from events.base import Event
+from events.clock import seconds
+from events.envelope import Recorded
+from events.worker import (
+    WorkerProbeAnswered,
+    WorkerRecoveryActed,
+    WorkerRecoveryFailed,
+    WorkerRecoveryProbed,
+    WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
+    WorkerRecoverySucceeded,
+    WorkerRecoverySuperseded,
+)
+from recovery.entities import Attempt, FailedRung, Worker
+from recovery.exits import DETAIL_MAX
+from recovery.flapping import note_return
+from recovery.handlers import Handler
+from recovery.indexes import index_availability, index_made_up, index_worker, load_level
+from recovery.lifecycle import ATTEMPT, LIVE
+from recovery.record import note
+from recovery.state import State
+
+
+def scheduled(state: State, recorded: Recorded, event: WorkerRecoveryScheduled) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.attempt is not None or event.incarnation != worker.failed_incarnation:
+        return False
+    level = load_level(worker)
+    worker.attempt = Attempt(
+        number=event.attempt,
+        strategy=event.strategy,
+        status="scheduled",
+        incarnation=event.incarnation,
+        not_before=seconds(event.not_before),
+        event_id=recorded.id,
+        reason=event.reason or worker.failure_reason,
+    )
+    index_availability(state, worker, was=level)
+    index_worker(state, worker)
+    return True
+
+
+def _attempt(worker: Worker | None, number: int, kind: type[Event]) -> bool:
+    attempt = None if worker is None else worker.attempt
+    return attempt is not None and attempt.number == number and (attempt.status, kind) in ATTEMPT
+
+
+def started(state: State, recorded: Recorded, event: WorkerRecoveryStarted) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if not _attempt(worker, event.attempt, WorkerRecoveryStarted):
+        return False
+    assert worker is not None
+    assert worker.attempt is not None
+    worker.attempt.status = "started"
+    worker.attempt.incarnation = event.incarnation
+    worker.attempt.deadline = seconds(event.deadline)
+    worker.attempt.event_id = recorded.id
+    index_worker(state, worker)
+    return True
+
+
+def acted(state: State, recorded: Recorded, event: WorkerRecoveryActed) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if not _attempt(worker, event.attempt, WorkerRecoveryActed):
+        return False
+    assert worker is not None
+    assert worker.attempt is not None
+    attempt = worker.attempt
+    if attempt.acted or attempt.strategy != event.strategy or attempt.incarnation != event.incarnation:
+        return False
+    attempt.acted = True
+    attempt.event_id = recorded.id
+    if event.outcome != "done":
+        detail = event.detail[:DETAIL_MAX] or "nobody says why"
+        if worker.status == "failed":  # else it is back all the same
+            attempt.error = f"{event.strategy} could not be carried out: {detail}"
+        if event.outcome == "unavailable":
+            worker.unavailable[event.strategy] = detail
+    index_worker(state, worker)
+    return True
+
+
+def probed(state: State, recorded: Recorded, event: WorkerRecoveryProbed) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if not _attempt(worker, event.attempt, WorkerRecoveryProbed):
+        return False
+    assert worker is not None
+    assert worker.attempt is not None
+    worker.attempt.status = "probed"
+    worker.attempt.event_id = recorded.id
+    # However late the worker came, it has time to answer.
+    worker.attempt.deadline = max(worker.attempt.deadline, recorded.time + state.policy.failed_after)
+    index_worker(state, worker)
+    return True
+
+
+def answered(state: State, recorded: Recorded, event: WorkerProbeAnswered) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.attempt is None or worker.incarnation != event.incarnation:
+        return False
+    if worker.attempt.status != "probed" or worker.attempt.number != event.attempt:
+        return False
+    worker.attempt.answered = True
+    worker.attempt.event_id = recorded.id
+    index_worker(state, worker)
+    return True
+
+
+def _ended(
+    state: State,
+    recorded: Recorded,
+    event: WorkerRecoverySucceeded | WorkerRecoveryFailed | WorkerRecoverySuperseded,
+) -> bool:
+    worker = state.workers.get(event.worker_id)
+    if not _attempt(worker, event.attempt, type(event)):
+        return False
+    assert worker is not None
+    level = load_level(worker)
+    attempt, worker.attempt = worker.attempt, None
+    assert attempt is not None
+    worker.event_id = recorded.id
+    horizon = recorded.time - state.policy.recovery_attempts_window
+    worker.attempts_failed = [at for at in worker.attempts_failed if at > horizon]
+    worker.attempts_ended = [at for at in worker.attempts_ended if at > horizon]
+    worker.rungs_failed = [rung for rung in worker.rungs_failed if rung.at > horizon]
+    if not isinstance(event, WorkerRecoverySuperseded):
+        worker.attempts_ended.append(recorded.time)
+        _note_in_record(state, recorded, worker, attempt, success=isinstance(event, WorkerRecoverySucceeded))
+    if worker.status in LIVE:
+        note_return(state, worker, recorded.time)
+    if isinstance(event, WorkerRecoverySucceeded):
+        worker.recovered_at = recorded.time
+        worker.synthetic = None
+        worker.unavailable = {}
+        index_made_up(state, worker)
+    elif isinstance(event, WorkerRecoveryFailed):
+        worker.attempts_failed.append(recorded.time)
+        worker.rungs_failed.append(FailedRung(recorded.time, attempt.strategy))
+    index_availability(state, worker, was=level)
+    index_worker(state, worker)
+    return True
+
+
+def _note_in_record(state: State, recorded: Recorded, worker: Worker, attempt: Attempt, *, success: bool) -> None:
+    """What could not be done at all was not tried, and a drill proves nothing."""
+    if recorded.synthetic is None and attempt.strategy not in worker.unavailable:
+        note(state.records, attempt.reason, attempt.strategy, success=success)
+
+
+HANDLERS: dict[type[Event], Handler] = {
+    WorkerRecoveryScheduled: scheduled,
+    WorkerRecoveryStarted: started,
+    WorkerRecoveryActed: acted,
+    WorkerRecoveryProbed: probed,
+    WorkerProbeAnswered: answered,
+    WorkerRecoverySucceeded: _ended,
+    WorkerRecoveryFailed: _ended,
+    WorkerRecoverySuperseded: _ended,
+}
