@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -77,6 +78,13 @@ def _streams(namespace: str) -> Streams:
     return Streams(namespace=namespace)
 
 
+def tune() -> None:
+    """Garbage is collected less often: what is read ahead are some 100,000 objects without a cycle among them, and
+    going through all of them again and again took a fifth of the time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 def load() -> None:
     """Imports what it takes to follow the log, for whoever loads this program ahead of its time."""
     for module in ("projector", "snapshots", "sql", "views"):
@@ -86,12 +94,14 @@ def load() -> None:
 
 async def _project(db_path: Path, nats_url: str, streams: Streams, *, once: bool, until: int | None) -> int:
     from projections.projector import Projector
+    from projections.samples import HeartbeatStream
     from projections.snapshots import Snapshots
     from projections.sql import SqlService
 
+    tune()
     async with _connected(nats_url, "projections") as bus:
         event_log = JetStreamLog(bus, streams)
-        projector = Projector(db_path, event_log, _writer(event_log), bus)
+        projector = Projector(db_path, event_log, _writer(event_log), bus, HeartbeatStream(bus, streams))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, projector.stop)

@@ -15,13 +15,16 @@ import structlog
 from events import codec
 from events.envelope import Recorded
 from events.log import Position
-from projections import mapping, statements
+from projections import mapping, samples, statements
 from projections.errors import ProjectionError, Unreadable, WriteFailed
 from projections.files import connect, is_ours, tells_of_damage
+from projections.rows import HeartbeatRow
+from projections.samples import Place
 from projections.tables import (
     ALL_TABLES,
     ATTEMPTS,
     FAILURES,
+    HEARTBEATS,
     POLICIES,
     SCHEMA_VERSION,
     SYSTEM_RECOVERIES,
@@ -56,6 +59,12 @@ _GAPS = f"""
 """  # noqa: S608
 
 
+_FORGET = f"""
+    DELETE FROM {HEARTBEATS.name} WHERE sequence <= (
+        SELECT sequence FROM {HEARTBEATS.name} ORDER BY sequence DESC LIMIT 1 OFFSET ?)
+"""  # noqa: S608
+
+
 class Database:
     """Opened by `open`. `outdated` says why the file cannot be continued, though it is ours; None: it can be."""
 
@@ -64,6 +73,9 @@ class Database:
         self._connection = connection
         self._rows = WorkingSet()
         self.position = Position(0, "")
+        self.heartbeats = Place(0, 0.0)
+        """How far the samples go."""
+        self._samples = 0
         self.outdated: str | None = None
 
     @classmethod
@@ -146,6 +158,8 @@ class Database:
             policy=None if not (last := self._select(POLICIES, LAST_POLICY)) else last[0].policy,
         )
         self.position = Position(*self._one("SELECT sequence, event_id FROM position"))
+        self.heartbeats = Place(*self._one("SELECT heartbeat_sequence, heartbeat_time FROM position"))
+        (self._samples,) = self._one(f"SELECT count(*) FROM {HEARTBEATS.name}")  # noqa: S608
 
     def apply(self, batch: list[Recorded]) -> None:
         """Stores what a batch does to the tables, and the position behind it, in one transaction.
@@ -180,8 +194,9 @@ class Database:
         self._fetch(batch)
         mapping.apply(self._rows, batch)
         changes = self._rows.take_changes()
-        for table, changed in changes.by_table():
-            self._insert(table, changed)
+        for table, new, known in changes.by_table(self.position.sequence):
+            self._write(statements.insert(table), new)
+            self._write(statements.upsert(table), known)
         moved = self._one(
             "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
             [last.sequence, last.id, self.position.sequence],
@@ -189,6 +204,42 @@ class Database:
         assert moved == (1,), "the position was moved by somebody else"
         self._connection.execute("COMMIT")
         self.position = Position(last.sequence, last.id)
+
+    def add_samples(self, rows: list[HeartbeatRow], place: Place) -> None:
+        """Stores heartbeats, and how far they go, in one transaction; the oldest make room for them.
+
+        Raises:
+            WriteFailed, Unreadable: as `apply`.
+        """
+        if place == self.heartbeats:
+            return
+        with _understood():
+            self._connection.execute("BEGIN")
+            self._write(statements.insert(HEARTBEATS), rows)
+            self._samples += len(rows)
+            if self._samples > samples.ROWS_MAX:
+                self._connection.execute(_FORGET, [samples.ROWS_KEPT])
+                (self._samples,) = self._one(f"SELECT count(*) FROM {HEARTBEATS.name}")  # noqa: S608
+            self._connection.execute("UPDATE position SET heartbeat_sequence = ?, heartbeat_time = ?", list(place))
+            self._connection.execute("COMMIT")
+        self.heartbeats = place
+
+    def export_samples(self, target: Path) -> Place:
+        """Writes them to a Parquet file, for `take_samples` of another file's."""
+        escaped = str(target).replace("'", "''")
+        with _understood():
+            self._connection.execute(f"COPY {HEARTBEATS.name} TO '{escaped}' (FORMAT parquet)")
+        return self.heartbeats
+
+    def take_samples(self, source: Path, place: Place) -> None:
+        """Takes over what another file of the same log has kept, for the stream has forgotten most of it."""
+        with _understood():
+            self._connection.execute("BEGIN")
+            self._connection.execute(f"DELETE FROM {HEARTBEATS.name}")  # noqa: S608
+            self._connection.execute(f"INSERT INTO {HEARTBEATS.name} BY NAME FROM read_parquet(?)", [str(source)])
+            self._connection.execute("UPDATE position SET heartbeat_sequence = ?, heartbeat_time = ?", list(place))
+            self._connection.execute("COMMIT")
+            self._load()
 
     def _fetch(self, batch: list[Recorded]) -> None:
         """Brings the workers and tasks of a batch into the working set, where they exist."""
@@ -211,10 +262,10 @@ class Database:
         statement = statements.by_values(table, column or table.key)
         return statements.rows(table, self._connection.execute(statement, [parameter]).fetchall())
 
-    def _insert(self, table: Table, changed: Sequence[msgspec.Struct]) -> None:
+    def _write(self, statement: str, changed: Sequence[msgspec.Struct]) -> None:
         if changed:
             for chunk in statements.chunks(changed):
-                self._connection.execute(statements.insert(table), [chunk])
+                self._connection.execute(statement, [chunk])
 
     def _select(self, table: Table, condition: str) -> list[Any]:
         return statements.rows(table, self._connection.execute(statements.select(table, condition)).fetchall())

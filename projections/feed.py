@@ -9,7 +9,7 @@ from events.envelope import Recorded
 from events.log import Reader
 from events.task import TaskAttemptFinished
 
-EVENTS_MAX = 10_000
+EVENTS_MAX = 20_000
 """Events in one transaction, and events read ahead of it."""
 
 WEIGHT_MAX = 64 * 1024 * 1024

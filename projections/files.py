@@ -12,6 +12,10 @@ from projections.tables import SIGNATURE
 MEMORY_LIMIT = "1GB"
 THREADS = 2
 
+CHECKPOINT_AT = "128MB"
+"""Of write-ahead log. A checkpoint writes the last group of rows of each table anew, so at DuckDB's own 16 MB a backlog
+is mostly written again and again. Reading so much of it back after a kill takes a second or two."""
+
 _LOCKED = re.compile(r"Conflicting lock is held in (.*?) ?\(PID (\d+)\)")
 _DAMAGE = re.compile(
     r"corrupt|checksum|serializ|replaying WAL|not a valid DuckDB|version number|read enough bytes", re.IGNORECASE
@@ -35,6 +39,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
             config={
                 "memory_limit": MEMORY_LIMIT,
                 "threads": THREADS,
+                "checkpoint_threshold": CHECKPOINT_AT,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,

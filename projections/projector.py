@@ -15,6 +15,7 @@ import structlog
 
 from events.base import Event
 from events.bus import Bus
+from events.ending import ended
 from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
 from events.log import START, EventLog, Position, verify_position
 from events.streams import STREAM_NOT_FOUND
@@ -24,6 +25,8 @@ from projections import rebuild
 from projections.database import Database
 from projections.errors import Refused, Unreadable, WriteFailed
 from projections.feed import Feed
+from projections.rows import HeartbeatRow
+from projections.samples import HeartbeatStream, Place, Sampler
 
 log = structlog.get_logger(__name__)
 
@@ -44,8 +47,16 @@ class Projector:
     log in a crash hands out the same sequences again.
     """
 
-    def __init__(self, path: Path, event_log: EventLog, writer: Writer | None, bus: Bus | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        event_log: EventLog,
+        writer: Writer | None,
+        bus: Bus | None = None,
+        heartbeats: HeartbeatStream | None = None,
+    ) -> None:
         self.path = path
+        self._heartbeats = heartbeats
         self._log = event_log
         self._writer = writer
         self._bus = bus
@@ -177,9 +188,15 @@ class Projector:
         assert self._database is not None
         self._announce()
         feed = Feed(await self._log.reader(self._database.position.sequence), self._wake.set)
+        sampling = None
+        if goal is None and until is None and self._rebuild is None:
+            sampling = asyncio.create_task(self._sample(self._database), name="samples of heartbeats")
+            sampling.add_done_callback(lambda _: self._wake.set())
         try:
             while not self._stop.is_set():
                 self._wake.clear()
+                if sampling is not None and sampling.done():
+                    sampling.result()
                 if self._distrusted is not None and self._rebuild is None:
                     raise Unreadable(self._distrusted)
                 if self._reconnected:
@@ -203,11 +220,28 @@ class Projector:
                     if self._look_for_gaps and (reached or feed.exhausted):
                         await self._report_gaps(self._database)
                     if reached:
+                        if goal is not None:
+                            await self._sample(self._database, to_end=True)
                         return True
                 await self._wake.wait()
             return True
         finally:
+            if sampling is not None:
+                await ended(sampling)
             await feed.close()
+
+    async def _sample(self, database: Database, *, to_end: bool = False) -> None:
+        """What fails on the log's side fails alone: the next opening tries again."""
+        if self._heartbeats is None:
+            return
+
+        async def store(rows: list[HeartbeatRow], place: Place) -> None:
+            await self._in_thread(database.add_samples, rows, place)
+
+        try:
+            await Sampler(self._heartbeats, database.heartbeats, store).run(to_end=to_end)
+        except LogError as error:
+            log.warning("heartbeats_not_sampled", reason=str(error))
 
     async def _linger(self) -> None:
         """After a pause in the stream the next commit comes at once, in a steady stream every `COMMIT_EVERY_S`."""

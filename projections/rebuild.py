@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import duckdb
 import structlog
 
 from events.clock import utc
@@ -64,6 +65,8 @@ class Rebuild:
         Raises:
             WriteFailed: nothing is lost; open the new file again and repeat.
         """
+        if self._old is not None and self._keep is None:  # it is kept where it is another log's
+            self._hand_down_samples(self._old, new)
         new.close()
         if self._old is not None:
             self._old.close()
@@ -79,6 +82,16 @@ class Rebuild:
             os.replace(self._beside, self.path)  # noqa: PTH105  (the step that makes it so, by its own name)
         except OSError as error:
             raise WriteFailed(f"{self.path}: {error.strerror or error}") from error
+
+    def _hand_down_samples(self, old: Database, new: Database) -> None:
+        """What cannot be made anew from the log. Where it cannot be taken over, the stream still has a day of it."""
+        exported = beside(self._beside, ".samples")
+        try:
+            new.take_samples(exported, old.export_samples(exported))
+        except (duckdb.Error, WriteFailed, Unreadable) as error:
+            log.warning("samples_lost", path=str(self.path), reason=str(error))
+        finally:
+            exported.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Gives the old file back untouched; the new one stays for the next start."""

@@ -21,18 +21,21 @@ _OUT = {"TIMESTAMP": "epoch_us({0})"}
 
 @cache
 def insert(table: Table) -> str:
-    """Takes a JSON array of rows. Rows whose key is there already are updated, unless the table only grows.
+    """Takes a JSON array of new rows.
 
     It is strict: otherwise a value that does not fit would be a NULL in silence.
     """
     wire = msgspec.json.encode([{name: _WIRE.get(kind, kind) for name, (kind, _) in table.columns.items()}]).decode()
     values = ", ".join(_IN.get(kind, "x.{0}").format(name) for name, (kind, _) in table.columns.items())
-    statement = f"INSERT INTO {table.name} SELECT {values} FROM (SELECT unnest(from_json_strict(?, '{wire}')) AS x)"  # noqa: S608
-    if table.appended:
-        return statement
+    return f"INSERT INTO {table.name} SELECT {values} FROM (SELECT unnest(from_json_strict(?, '{wire}')) AS x)"  # noqa: S608
+
+
+@cache
+def upsert(table: Table) -> str:
+    """Takes a JSON array of rows, each with another key; those whose key is there already are updated."""
     # The key is never set: assigning the conflict column can null others.
     changes = ", ".join(f"{name} = excluded.{name}" for name in table.columns if name != table.key)
-    return f"{statement} ON CONFLICT ({table.key}) DO UPDATE SET {changes}"
+    return f"{insert(table)} ON CONFLICT ({table.key}) DO UPDATE SET {changes}"
 
 
 @cache
