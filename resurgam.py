@@ -115,6 +115,8 @@ def with_address(arguments: list[str]) -> list[str]:
     found = ["--nats-url", endpoint.nats_url]
     if "--namespace" not in given:
         found += ["--namespace", endpoint.namespace]
+    if {"verify", "rebuild"} & set(arguments) and "--db-path" not in given:
+        found += ["--db-path", endpoint.db_path]
     return [*found, *arguments]
 
 

@@ -43,6 +43,7 @@ from worker.witness import serve_witness
 
 if TYPE_CHECKING:
     from coordinator.http import HttpServer
+    from projections.sql import Reply, Request
 
 log = structlog.get_logger(__name__)
 
@@ -120,10 +121,12 @@ class CoordinatorService:
         if self.settings.http:
             # A web server takes as long to load as all the rest, and a run has none.
             from coordinator.http import HttpServer, listen
+            from coordinator.http_sql import sql_route
             from coordinator.orders.http import routes
 
             # First of all: a taken port is to be known before a broker has been started.
-            self._http = HttpServer(self.health, self.fleet, listen(service.host, service.port), routes(self.desk))
+            others = [*routes(self.desk), sql_route(self.ask)]
+            self._http = HttpServer(self.health, self.fleet, listen(service.host, service.port), others)
         make_folder(state_dir)
         url = service.nats_url
         if url is None:
@@ -279,6 +282,16 @@ class CoordinatorService:
 
     async def _say(self, event: Event, patience_s: float) -> None:
         await Writer(self.log, f"coordinator/{self.coordinator_id}").write(event, patience_s=patience_s)
+
+    async def ask(self, request: "Request") -> "Reply":
+        """The history's answer, from the projector.
+
+        Raises:
+            QueryError: there is none.
+        """
+        from projections.client import ask
+
+        return await ask(self.bus, self.streams, request)
 
     async def catch_up(self) -> None:
         """Lets the history take in all that the log holds now: whoever opens the file then finds the whole story."""

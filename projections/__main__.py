@@ -65,11 +65,29 @@ def verify(
     nats_url: NatsUrl | None = None,
     namespace: Namespace | None = None,
 ) -> None:
-    """Compare a closed history file with a rebuild from the log, row for row."""
+    """Compare a history file with a rebuild from the log, row for row; a projector may have it open meanwhile."""
+    _run(_verify(*_chosen(context, db_path, nats_url, namespace)))
+
+
+@app.command()
+def rebuild(
+    context: typer.Context,
+    db_path: DbPath | None = None,
+    nats_url: NatsUrl | None = None,
+    namespace: Namespace | None = None,
+) -> None:
+    """Make a history file anew from the log, and put it in the place of the old one, which answers until then."""
+    _run(_rebuild(*_chosen(context, db_path, nats_url, namespace)))
+
+
+def _chosen(
+    context: typer.Context, db_path: Path | None, nats_url: str | None, namespace: str | None
+) -> tuple[Path, str, Streams]:
+    """Options may stand before the command as well as behind it."""
     assert context.parent is not None
-    before = context.parent.params  # options may stand before the command as well as behind it
+    before = context.parent.params
     streams = _streams(namespace or before["namespace"])
-    _run(_verify(db_path or before["db_path"], nats_url or before["nats_url"], streams))
+    return db_path or before["db_path"], nats_url or before["nats_url"], streams
 
 
 def _streams(namespace: str) -> Streams:
@@ -87,12 +105,13 @@ def tune() -> None:
 
 def load() -> None:
     """Imports what it takes to follow the log, for whoever loads this program ahead of its time."""
-    for module in ("projector", "snapshots", "sql", "views"):
+    for module in ("adoption", "projector", "snapshots", "sql", "views"):
         importlib.import_module(f"projections.{module}")
     _loop_factory()
 
 
 async def _project(db_path: Path, nats_url: str, streams: Streams, *, once: bool, until: int | None) -> int:
+    from projections.adoption import AdoptionService
     from projections.projector import Projector
     from projections.samples import HeartbeatStream
     from projections.snapshots import Snapshots
@@ -109,29 +128,42 @@ async def _project(db_path: Path, nats_url: str, streams: Streams, *, once: bool
             await projector.run(once=once, until=until)
             return 0
         snapshots = Snapshots(projector)
-        service = SqlService(bus, streams, snapshots)
+        service, adoption = SqlService(bus, streams, snapshots), AdoptionService(bus, streams, projector)
         await service.start()
+        await adoption.start()
         keeper = asyncio.create_task(snapshots.keep(SNAPSHOT_EVERY_S))
         try:
             await projector.run()
         finally:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
+            await adoption.close()
             await service.close()
         return 0
 
 
 async def _verify(db_path: Path, nats_url: str, streams: Streams) -> int:
-    from projections.verify import first_difference
+    from projections.verify import difference_of
 
+    tune()
     async with _connected(nats_url, "projections verify") as bus:
-        event_log = JetStreamLog(bus, streams)
-        difference = await first_difference(db_path, event_log, bus)
+        difference, through = await difference_of(db_path, JetStreamLog(bus, streams), bus, streams)
     if difference is None:
-        print(f"{db_path} equals the log")
+        print(f"{db_path} equals the log up to event {through}")
         return 0
     print(f"{db_path} differs from the log: {difference}")
     return EXIT_DIFFERENT
+
+
+async def _rebuild(db_path: Path, nats_url: str, streams: Streams) -> int:
+    from projections.adoption import make_anew
+
+    tune()
+    async with _connected(nats_url, "projections rebuild") as bus:
+        event_log = JetStreamLog(bus, streams)
+        through = await make_anew(db_path, event_log, _writer(event_log), bus, streams, "an operator asked for it")
+    print(f"{db_path} was made anew, up to event {through}")
+    return 0
 
 
 @contextlib.asynccontextmanager

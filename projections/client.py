@@ -8,7 +8,7 @@ from events.bus import Bus
 from events.errors import Unacknowledged
 from events.streams import Streams
 from projections.child import ROWS_MAX, TIMEOUT_S, Result, Statement
-from projections.errors import QueryError
+from projections.errors import NobodyAnswers, QueryError
 from projections.snapshots import snapshot_path
 from projections.sql import Reply, Request
 
@@ -33,17 +33,24 @@ async def query(
     Raises:
         QueryError: no projector answers, or the statement has no result.
     """
-    reply = await _ask(bus, streams, Request(sql=sql, timeout_s=timeout_s, rows_max=rows_max, at_least=at_least))
+    reply = await ask(bus, streams, Request(sql=sql, timeout_s=timeout_s, rows_max=rows_max, at_least=at_least))
     return Result(reply.columns, reply.types, reply.rows, reply.truncated, reply.through_sequence)
 
 
-async def _ask(bus: Bus, streams: Streams, request: Request) -> Reply:
+async def ask(bus: Bus, streams: Streams, request: Request) -> Reply:
+    """The running projector's answer to a request as it stands.
+
+    Raises:
+        NobodyAnswers: there is none. QueryError: it has no result.
+    """
     subject = streams.service_subject("sql")
     try:
         # Twice the time, for it counts apart for waiting and for running; and a moment for the way.
         answer = await bus.request(subject, msgspec.json.encode(request), timeout_s=2 * request.timeout_s + 5)
     except Unacknowledged as error:
-        raise QueryError("no projector answers: start one with 'python -m projections', or query its file") from error
+        raise NobodyAnswers(
+            "no projector answers: start one with 'python -m projections', or query its file"
+        ) from error
     reply = _reply.decode(answer)
     if reply.error is not None:
         raise QueryError(reply.error)
@@ -56,7 +63,7 @@ async def wait_until(bus: Bus, streams: Streams, sequence: int, *, timeout_s: fl
     Raises:
         QueryError: no projector answers, or it is not as far in time.
     """
-    await _ask(bus, streams, Request(timeout_s=timeout_s, at_least=sequence))
+    await ask(bus, streams, Request(timeout_s=timeout_s, at_least=sequence))
 
 
 def query_file(path: Path, sql: str, *, timeout_s: float = TIMEOUT_S, rows_max: int = ROWS_MAX) -> Result:

@@ -16,6 +16,7 @@ from events import codec
 from events.envelope import Recorded
 from events.log import Position
 from projections import mapping, samples, statements
+from projections.copies import Copies
 from projections.errors import ProjectionError, Unreadable, WriteFailed
 from projections.files import connect, is_ours, tells_of_damage
 from projections.rows import HeartbeatRow
@@ -72,6 +73,7 @@ class Database:
         self.path = path
         self._connection = connection
         self._rows = WorkingSet()
+        self._copies = Copies(connection)
         self.position = Position(0, "")
         self.heartbeats = Place(0, 0.0)
         """How far the samples go."""
@@ -99,7 +101,8 @@ class Database:
     def _adopt(self) -> None:
         if not is_ours(self.path, self._connection):
             self._create()
-        (version,) = self._one("SELECT schema_version FROM position")
+        version, sequence, event_id = self._one("SELECT schema_version, sequence, event_id FROM position")
+        self.position = Position(sequence, event_id)
         if version != SCHEMA_VERSION:
             self.outdated = f"its schema has version {version}, this program's has {SCHEMA_VERSION}"
         elif different := self._different_table():
@@ -157,7 +160,6 @@ class Database:
             open_failures=self._select(FAILURES, "scope = 'worker' AND resolution IS NULL"),
             policy=None if not (last := self._select(POLICIES, LAST_POLICY)) else last[0].policy,
         )
-        self.position = Position(*self._one("SELECT sequence, event_id FROM position"))
         self.heartbeats = Place(*self._one("SELECT heartbeat_sequence, heartbeat_time FROM position"))
         (self._samples,) = self._one(f"SELECT count(*) FROM {HEARTBEATS.name}")  # noqa: S608
 
@@ -203,6 +205,7 @@ class Database:
         )
         assert moved == (1,), "the position was moved by somebody else"
         self._connection.execute("COMMIT")
+        self._copies.note(changes, self.position.sequence)
         self.position = Position(last.sequence, last.id)
 
     def add_samples(self, rows: list[HeartbeatRow], place: Place) -> None:
@@ -288,28 +291,20 @@ class Database:
                 return []
             return [(first, last) for first, last in self._connection.execute(_GAPS).fetchall()]
 
-    def snapshot(self, target: Path) -> Position:
-        """Writes a copy that other processes may open, and puts it in place of `target` in one step."""
-        partial = target.with_name(target.name + ".partial")
-        partial.unlink(missing_ok=True)
+    def publish(self, target: Path) -> Position:
+        """Puts a copy that other processes may open in place of `target`, in one step.
+
+        Raises:
+            WriteFailed: there is no room for it. Unreadable: the file is damaged.
+        """
         with _understood():
-            (name,) = self._one("SELECT current_database()")
-            quoted = name.replace('"', '""')
-            escaped = str(partial).replace("'", "''")
-            self._connection.execute(f'DETACH DATABASE IF EXISTS "{COPY}"')
-            self._connection.execute(f"ATTACH '{escaped}' AS \"{COPY}\"")
-            self._connection.execute(f'COPY FROM DATABASE "{quoted}" TO "{COPY}"')
-            self._connection.execute(f'DETACH "{COPY}"')
-        partial.replace(target)
+            self._copies.publish(target, self.position.sequence, self.heartbeats)
         return self.position
 
     def close(self) -> None:
         """Writes the WAL into the file. Where that fails, the WAL stays beside it, and nothing is lost."""
         with contextlib.suppress(duckdb.Error):
             self._connection.close()
-
-
-COPY = "resurgam snapshot"
 
 
 @contextlib.contextmanager
@@ -319,6 +314,8 @@ def _understood() -> Iterator[None]:
         yield
     except (*POISON, duckdb.ProgrammingError):
         raise
+    except OSError as error:
+        raise WriteFailed(error.strerror or str(error)) from error
     except duckdb.Error as error:
         text = _first_line(error)
         if tells_of_damage(error):

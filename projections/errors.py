@@ -15,6 +15,10 @@ class Refused(ProjectionError):
         self.path = path
 
 
+class Held(Refused):
+    """Another process has the file open."""
+
+
 class Unreadable(ProjectionError):
     """A DuckDB file that DuckDB itself cannot read. Its content can be made anew from the log."""
 
@@ -25,3 +29,7 @@ class WriteFailed(ProjectionError):
 
 class QueryError(ProjectionError):
     """A SQL statement has no result; the message says why, in the terms of whoever wrote it."""
+
+
+class NobodyAnswers(QueryError):
+    """There is no projector that could be asked."""

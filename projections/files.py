@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from projections.errors import Refused, Unreadable
+from projections.errors import Held, Refused, Unreadable
 from projections.tables import SIGNATURE
 
 MEMORY_LIMIT = "1GB"
@@ -29,7 +29,8 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
     """Opens a file for writing, after a look at what it is.
 
     Raises:
-        Refused: it is something else than a DuckDB file, or somebody else has it, or the system forbids it.
+        Refused: it is something else than a DuckDB file, or the system forbids it.
+        Held: another process has it open.
         Unreadable: it is a DuckDB file that DuckDB cannot read.
     """
     try:
@@ -52,7 +53,7 @@ def connect(path: Path) -> duckdb.DuckDBPyConnection:
         if held is not None:
             holder, pid = held.groups()
             why = f"process {pid} ({holder or 'unknown'}) has it open; stop it first, or ask it for SQL over NATS"
-            raise Refused(path, why) from error
+            raise Held(path, why) from error
         if tells_of_damage(error) or isinstance(error, duckdb.InternalException):
             raise Unreadable(str(error).partition("\n")[0]) from error
         raise Refused(path, str(error).partition("\n")[0]) from error

@@ -23,7 +23,7 @@ from events.system import LogDamaged, ProjectionRebuilt
 from events.writer import Writer
 from projections import rebuild
 from projections.database import Database
-from projections.errors import Refused, Unreadable, WriteFailed
+from projections.errors import ProjectionError, Refused, Unreadable, WriteFailed
 from projections.feed import Feed
 from projections.rows import HeartbeatRow
 from projections.samples import HeartbeatStream, Place, Sampler
@@ -69,6 +69,7 @@ class Projector:
         self._hurry = asyncio.Event()
         """Somebody waits for a commit."""
         self._stop = asyncio.Event()
+        self._adoption: tuple[Path, str, asyncio.Future[int]] | None = None
         self._moved = asyncio.Event()
         self._reconnected = False
         self._look_for_gaps = True
@@ -110,6 +111,8 @@ class Projector:
                 self._bus.forget_reconnect(self._on_reconnect)
             if self._rebuild is not None:
                 await self._in_thread(self._rebuild.abandon)
+            if self._adoption is not None:
+                self._adoption[2].cancel()
             await self._close_database()
             self._thread.shutdown()
 
@@ -199,6 +202,9 @@ class Projector:
                     sampling.result()
                 if self._distrusted is not None and self._rebuild is None:
                     raise Unreadable(self._distrusted)
+                if self._adoption is not None:
+                    await self._take_over()
+                    return False
                 if self._reconnected:
                     # What was read ahead may be what the broker has lost: all of it is read again.
                     return False
@@ -310,23 +316,57 @@ class Projector:
                     await self._moved.wait()
         return self.position.sequence >= sequence and self._rebuild is None
 
-    async def snapshot(self, target: Path) -> Position:
-        """Copies the tables as they stand between two batches into the file `target`, replacing it in one step.
+    @property
+    def copied(self) -> Position | None:
+        """How far a copy would go that was published now; None: there can be none."""
+        database = self._database if self._rebuild is None else self._rebuild.answering
+        return None if database is None else database.position
+
+    async def publish(self, target: Path) -> Position:
+        """Copies the tables as they stand between two batches into the file `target`, replacing it in one step. While
+        the history is made anew, those are the old tables.
 
         Raises:
             WriteFailed: there is no room for it, or no history at the moment.
         """
         try:
-            return await self._in_thread(self._snapshot, target)
+            return await self._in_thread(self._publish, target)
         except Unreadable as broken:
             self._distrusted = str(broken)
             self._wake.set()
             raise WriteFailed("the history is damaged and will be made anew") from broken
 
-    def _snapshot(self, target: Path) -> Position:
-        if self._database is None or self._rebuild is not None:
+    def _publish(self, target: Path) -> Position:
+        database = self._database if self._rebuild is None else self._rebuild.answering
+        if database is None:
             raise WriteFailed(self.rebuilding or "the history is not open")
-        return self._database.snapshot(target)
+        return database.publish(target)
+
+    async def adopt(self, made: Path, reason: str) -> int:
+        """Goes on with a file that somebody else has made from the log, in place of the present one; how far it went.
+
+        Raises:
+            ProjectionError: it is not one that could be continued; everything stays as it was.
+        """
+        if self._adoption is not None or self._rebuild is not None or self._database is None:
+            raise WriteFailed(self.rebuilding or "the history is being replaced already")
+        self._adoption = (made, reason, asyncio.get_running_loop().create_future())
+        self._wake.set()
+        return await self._adoption[2]
+
+    async def _take_over(self) -> None:
+        """Between two batches, and with what has come since: nobody sees the history go back."""
+        assert self._adoption is not None
+        assert self._database is not None
+        (made, reason, answer), self._adoption = self._adoption, None
+        try:
+            new = await rebuild.caught_up(made, self._log, self._database.position.sequence, self._in_thread)
+            work = rebuild.Rebuild(self.path, reason, self._database, new.position.sequence, None, made)
+            await self._swap(work, new)
+        except (ProjectionError, LogError) as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(work.target)
 
     async def _close_database(self) -> None:
         database, self._database = self._database, None

@@ -80,7 +80,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except duckdb.OutOfMemoryException:
         return {"error": f"the statement needs more than the {MEMORY_LIMIT} of memory that it may have"}
     except duckdb.Error as error:
-        return {"error": str(error).strip()[:4000]}
+        return {"error": str(error).strip()[:4000] + hint(connection, error)}
     except MemoryError:
         return {"error": "the result needs more memory than it may have"}
     except (ValueError, OverflowError, RecursionError) as error:
@@ -97,6 +97,17 @@ def only_statement(connection: Any, sql: str) -> Any:
     if statements[0].type not in {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}:
         return f"only SELECT and EXPLAIN are taken, and this is {statements[0].type.name}: the history is the log's"
     return statements[0]
+
+
+def hint(connection: Any, error: BaseException) -> str:
+    """What the error does not say: that it is not a statement's fault if a file has none of our tables."""
+    import duckdb
+
+    if not isinstance(error, duckdb.CatalogException):
+        return ""
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN TRANSACTION READ ONLY")
+    return "" if through_sequence(connection) is not None else "\n(this file holds no history)"
 
 
 def through_sequence(connection: Any) -> int | None:

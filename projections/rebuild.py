@@ -1,13 +1,16 @@
 """Making a history file anew beside the one that cannot be continued, and putting it in its place."""
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import structlog
 
 from events.clock import utc
 from events.host import host
+from events.log import EventLog, verify_position
 from projections.database import Database
 from projections.errors import Unreadable, WriteFailed
 from projections.files import beside, move_aside, remove, write_ahead_log
@@ -23,14 +26,18 @@ def forget(path: Path) -> None:
 
 
 class Rebuild:
-    """`old` is the file that stays open, and so locked, until it is replaced; None: it could not be opened.
+    """`old` is the file that stays open, and so locked, until it is replaced; None: it could not be opened. `made` is
+    the new file where it is made by somebody else.
 
     `keep` names what the old file is kept as, `<path>.<keep>-<UTC time>`; None: it is replaced, for the log holds all
     that it held.
     """
 
-    def __init__(self, path: Path, reason: str, old: Database | None, target: int, keep: str | None) -> None:
+    def __init__(
+        self, path: Path, reason: str, old: Database | None, target: int, keep: str | None, made: Path | None = None
+    ) -> None:
         self.path = path
+        self._beside = made or beside(path, SUFFIX)
         self.reason = reason
         self.target = target
         self.started_at = utc(host().wall())
@@ -38,8 +45,9 @@ class Rebuild:
         self._keep = keep
 
     @property
-    def _beside(self) -> Path:
-        return beside(self.path, SUFFIX)
+    def answering(self) -> Database | None:
+        """The old file, where its tables may go on answering."""
+        return None if self._keep else self._old
 
     def open(self) -> Database:
         """The new file, as far as an earlier start has brought it."""
@@ -98,3 +106,29 @@ class Rebuild:
         if self._old is not None:
             self._old.close()
             self._old = None
+
+
+async def caught_up(made: Path, event_log: EventLog, until: int, in_thread: Callable[..., Awaitable[Any]]) -> Database:
+    """A file that somebody else has made, with what the log has got since.
+
+    Raises:
+        WriteFailed: it is not of this log, or not of this program.
+    """
+    new: Database = await in_thread(lambda: Database.open(made))
+    try:
+        await _check(new, event_log)
+        async with await event_log.reader(new.position.sequence) as reader:
+            while new.position.sequence < until:
+                await in_thread(new.apply, await reader.next())
+    except BaseException:
+        await in_thread(new.close)
+        raise
+    return new
+
+
+async def _check(made: Database, event_log: EventLog) -> None:
+    wrong = made.outdated
+    if wrong is None and not await verify_position(event_log, made.position):
+        wrong = f"the log does not hold the event {made.position.sequence} that it ends with"
+    if wrong is not None:
+        raise WriteFailed(f"{made.path}: {wrong}")

@@ -11,8 +11,8 @@ from projections.projector import Projector
 SUFFIX = ".snapshot.duckdb"
 
 COST_SHARE = 5
-"""A snapshot costs time in proportion to the whole history, during which nothing is ingested: the next one is made
-this many times its cost later, unless somebody asks for an event that it does not hold."""
+"""Nothing is ingested while a copy is brought up to date: the next one is made this many times its cost later, unless
+somebody asks for an event that it does not hold."""
 
 
 def snapshot_path(path: Path) -> Path:
@@ -33,10 +33,13 @@ class Snapshots:
         Raises:
             QueryError: the history is not as far in time, or cannot be had at the moment.
         """
-        await self.reached(at_least, timeout_s)
+        if self._position is None or self._position.sequence < at_least:
+            await self.reached(at_least, timeout_s)
         async with self._lock:
             if not self._current(at_least):
                 await self._make()
+        if self._position is None or self._position.sequence < at_least:
+            raise self._missing(at_least, timeout_s)
         return self.path
 
     async def reached(self, at_least: int, timeout_s: float) -> int:
@@ -46,14 +49,18 @@ class Snapshots:
             QueryError: it is not as far in time.
         """
         if at_least > 0 and not await self._projector.wait_for(at_least, timeout_s):
-            reason = self._projector.rebuilding or f"it has come to event {self._projector.position.sequence}"
-            raise QueryError(f"the history does not hold event {at_least} after {timeout_s:g} s: {reason}")
+            raise self._missing(at_least, timeout_s)
         return self._projector.position.sequence
 
+    def _missing(self, at_least: int, timeout_s: float) -> QueryError:
+        reason = self._projector.rebuilding or f"it has come to event {self._projector.position.sequence}"
+        return QueryError(f"the history does not hold event {at_least} after {timeout_s:g} s: {reason}")
+
     def _current(self, at_least: int) -> bool:
-        if self._position is None or self._projector.rebuilding is not None or not self.path.exists():
+        if self._position is None or not self.path.exists():
             return False
-        if self._position == self._projector.position:
+        newest = self._projector.copied
+        if newest is None or newest == self._position:
             return True
         return self._position.sequence >= at_least and asyncio.get_running_loop().time() < self._next_at
 
@@ -61,7 +68,7 @@ class Snapshots:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            self._position = await self._projector.snapshot(self.path)
+            self._position = await self._projector.publish(self.path)
         except (WriteFailed, RuntimeError) as error:
             # A RuntimeError is the thread's, which is gone when the projector has ended.
             raise QueryError(f"the history cannot be asked now: {error}") from error

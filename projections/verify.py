@@ -8,10 +8,52 @@ import duckdb
 
 from events.bus import Bus
 from events.log import EventLog, Position, verify_position
+from events.streams import Streams
+from projections.client import query
 from projections.database import Database
-from projections.errors import ProjectionError
+from projections.errors import Held, ProjectionError, QueryError
 from projections.projector import Projector
+from projections.snapshots import snapshot_path
 from projections.tables import TABLES
+
+PATIENCE_S = 60.0
+
+
+async def difference_of(path: Path, log: EventLog, bus: Bus, streams: Streams) -> tuple[str | None, int]:
+    """As `first_difference`, for a file that a projector may have open: then of the copy that it publishes. And the
+    event up to which that was compared.
+
+    Raises:
+        Held: somebody else has it open.
+        Refused, Unreadable, LogError: as there.
+    """
+    with tempfile.TemporaryDirectory(prefix=".verify-", dir=path.parent) as folder:
+        compared = path
+        try:
+            position, _ = await asyncio.to_thread(_position, path)
+        except Held:
+            compared = Path(folder) / "published.duckdb"
+            await _published(path, log, bus, streams, compared)
+            position, _ = await asyncio.to_thread(_position, compared)
+        return await first_difference(compared, log, bus), position.sequence
+
+
+async def _published(path: Path, log: EventLog, bus: Bus, streams: Streams, kept: Path) -> None:
+    """Keeps the copy as it is now: the next one will take its place."""
+    last = await log.last_sequence()
+    try:
+        await query(bus, streams, "SELECT 1", at_least=last, timeout_s=PATIENCE_S)
+        await asyncio.to_thread(_keep, snapshot_path(path), kept)
+    except (QueryError, duckdb.Error) as error:
+        raise Held(path, f"somebody has it open, and no copy of it can be had: {error}") from error
+
+
+def _keep(published: Path, kept: Path) -> None:
+    with duckdb.connect(config={"autoload_known_extensions": False}) as connection:
+        for name, file, how in (("published", published, "(READ_ONLY)"), ("kept", kept, "")):
+            escaped = str(file).replace("'", "''")
+            connection.execute(f"ATTACH '{escaped}' AS {name} {how}")
+        connection.execute("COPY FROM DATABASE published TO kept")
 
 
 async def first_difference(path: Path, log: EventLog, bus: Bus | None = None) -> str | None:

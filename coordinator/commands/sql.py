@@ -1,18 +1,15 @@
 """`resurgam sql`: questions to the history, over NATS while the system runs, to its file otherwise."""
 
 import asyncio
-import csv
-import enum
-import io
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from coordinator.commands.common import STATE_DIR, Namespace, NatsUrl, StateDir, command_app
+from coordinator.commands.sql_forms import Form, written
 from coordinator.faults import Fault, UsageFault
 
 if TYPE_CHECKING:
@@ -24,15 +21,11 @@ ROWS_MAX = 10_000
 TIMEOUT_S = 30.0
 
 
-class Form(enum.StrEnum):
-    table = "table"
-    csv = "csv"
-    json = "json"
-
-
 @app.command()
 def sql(
-    statement: Annotated[str, typer.Argument(metavar="SQL", help="A SELECT; '-' reads it from stdin.")],
+    statement: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="A SELECT; '-' reads it from stdin; without it, a prompt.")
+    ] = None,
     *,
     form: Annotated[Form, typer.Option("--format", help="How the answer is written.")] = Form.table,
     rows_max: Annotated[int, typer.Option("--rows", min=1, help="The most rows that are answered.")] = ROWS_MAX,
@@ -45,22 +38,35 @@ def sql(
 ) -> None:
     """Asks the history: worker_recovery_history, task_recovery_history, system_recovery_history, tasks, events, …
 
-    'resurgam sql "SHOW TABLES"' lists them all.
+    'resurgam sql "SHOW TABLES"' lists them all, and docs/schema.md says what they mean.
     """
     from projections.errors import QueryError
 
-    text = sys.stdin.read() if statement == "-" else statement
     file = db_path or _file_of_an_ended_system(nats_url, state_dir)
-    try:
+
+    def ask(text: str) -> "Result":
         if file is not None:
             from projections.client import query_file
 
-            result = query_file(file, text, timeout_s=timeout, rows_max=rows_max)
-        else:
-            result = asyncio.run(_ask(text, nats_url, namespace, state_dir, timeout, rows_max, at_least))
+            return query_file(file, text, timeout_s=timeout, rows_max=rows_max)
+        return asyncio.run(_ask(text, nats_url, namespace, state_dir, timeout, rows_max, at_least))
+
+    if statement is None and sys.stdin.isatty():
+        from coordinator.commands.sql_prompt import Prompt, line_editing
+
+        if form is Form.arrow:
+            raise UsageFault("--format arrow is for programs: give a statement, and send its answer elsewhere")
+        with line_editing(state_dir):
+            Prompt(ask, form).run()
+        return
+    text = sys.stdin.read() if statement in (None, "-") else statement
+    assert text is not None
+    try:
+        result = ask(text)
     except QueryError as error:
         raise Fault(str(error)) from error
-    typer.echo(_written(result, form), nl=False)
+    sys.stdout.buffer.write(written(result, form))
+    sys.stdout.flush()
     if result.truncated:
         typer.echo(f"cut off after {len(result.rows)} rows; --rows allows more", err=True)
 
@@ -91,24 +97,3 @@ async def _ask(
 
     async with open_system(nats_url=nats_url, namespace=namespace, state_dir=state_dir, live_only=True) as system:
         return await query(system.bus, system.streams, text, timeout_s=timeout_s, rows_max=rows_max, at_least=at_least)
-
-
-def _written(result: "Result", form: Form) -> str:
-    if form is Form.json:
-        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-        return msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n"
-    if form is Form.csv:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(result.columns)
-        writer.writerows(result.rows)
-        return buffer.getvalue()
-    from replay.tables import console, table
-
-    made = table(*result.columns)
-    for row in result.rows:
-        made.add_row(*("" if value is None else str(value) for value in row))
-    out = console()
-    with out.capture() as captured:
-        out.print(made)
-    return captured.get()

@@ -12,6 +12,9 @@ import pytest
 from coordinator.faults import UsageFault
 from coordinator.health import HealthReport
 from coordinator.http import HttpServer, listen
+from coordinator.http_sql import BODY_BYTES_MAX, sql_route
+from projections.errors import NobodyAnswers, QueryError
+from projections.sql import Reply, Request
 
 HEALTHY = HealthReport(
     coordinator_id="c1", broker_reachable=True, role="leader", term=3, sequence=120, lag=2, projector_alive=True
@@ -41,7 +44,7 @@ def reporting() -> Reporting:
 
 @pytest.fixture
 async def server(reporting: Reporting) -> AsyncIterator[HttpServer]:
-    made = HttpServer(reporting, unknown, listen("127.0.0.1", 0))
+    made = HttpServer(reporting, unknown, listen("127.0.0.1", 0), [sql_route(answer)])
     running = asyncio.create_task(made.run_until_stopped())
     yield made
     made.stop()
@@ -52,13 +55,64 @@ async def unknown(_: int | None) -> None:
     return None
 
 
+async def answer(request: Request) -> Reply:
+    if request.sql == "FROM nobody":
+        raise NobodyAnswers("no projector answers")
+    if request.sql == "FROM nowhere":
+        raise QueryError("there is no table nowhere")
+    return Reply(columns=["x"], types=["BIGINT"], rows=[[request.rows_max]], through_sequence=7)
+
+
+async def post(server: HttpServer, body: bytes, kind: str = "application/json") -> Answer:
+    host, _, port = server.address.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /api/sql HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
+    writer.write(f"{head}\r\nConnection: close\r\n\r\n".encode() + body)
+    found = taken(await reader.read())
+    writer.close()
+    await writer.wait_closed()
+    return found
+
+
+SQL = [
+    (b'{"sql":"SELECT 1","rows_max":5}', 200, "rows"),
+    (b'{"sql":"FROM nowhere"}', 400, "there is no table nowhere"),
+    (b'{"sql":"FROM nobody"}', 503, "no projector answers"),
+    (b'{"sql":1}', 400, "not understood"),
+    (b'{"sql":"SELECT 1","x":1}', 400, "not understood"),
+    (b"{}", 400, 'it has no "sql"'),
+    (b"SELECT 1", 400, "not understood"),
+    (b'{"sql":"' + b"x" * BODY_BYTES_MAX + b'"}', 413, "more than"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "said"), SQL, ids=[said for _, _, said in SQL])
+async def test_sql(server: HttpServer, body: bytes, status: int, said: str) -> None:
+    found = await post(server, body)
+    assert found.status == status
+    if status == 200:
+        assert (found.content["rows"], found.content["through_sequence"]) == ([[5]], 7)
+    else:
+        assert said in found.content["error"]
+
+
+async def test_sql_that_a_page_of_another_site_could_send(server: HttpServer) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        assert (await post(server, b'{"sql":"SELECT 1"}', kind)).status == 415
+    assert (await ask(server, "/api/sql")).status == 405
+
+
 async def ask(server: HttpServer, path: str) -> Answer:
     host, _, port = server.address.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-    answer = await reader.read()
+    found = taken(await reader.read())
     writer.close()
     await writer.wait_closed()
+    return found
+
+
+def taken(answer: bytes) -> Answer:
     head, _, body = answer.partition(b"\r\n\r\n")
     return Answer(int(head.split()[1]), json.loads(body) if body.startswith(b"{") else body)
 
@@ -97,7 +151,7 @@ async def test_what_counts_as_healthy(
 
 
 async def test_the_index_and_the_rest(server: HttpServer) -> None:
-    assert (await ask(server, "/")).content["paths"] == ["/healthz", "/api/health"]
+    assert (await ask(server, "/")).content["paths"] == ["/healthz", "/api/health", "/api/sql"]
     assert (await ask(server, "/nothing")).status == 404
 
 

@@ -251,6 +251,8 @@ def test_every_kind_is_known_to_the_mapping() -> None:
         "LeaderElected",
         "LogDamaged",
         "PaceChanged",
+        "RecoveryPaused",
+        "RecoveryResumed",
         "RunCancelRequested",
         "RunSubmitted",
         "WatchContinued",

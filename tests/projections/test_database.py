@@ -15,6 +15,7 @@ from events.task import TaskSubmitted
 from events.work import CommandWork
 from events.worker import WorkerReadmitted, WorkerRegistered
 from projections import mapping
+from projections.copies import SPARE
 from projections.database import Database
 from projections.errors import Refused, Unreadable, WriteFailed
 from projections.tables import ALL_TABLES, SCHEMA_VERSION
@@ -196,13 +197,13 @@ def test_a_snapshot_is_the_same_and_is_replaced_in_one_step(tmp_path: Path) -> N
     target = tmp_path / "snap'shot.duckdb"
     database = Database.open(path)
     database.apply(LOG[:200])
-    assert database.snapshot(target) == database.position
+    assert database.publish(target) == database.position
     assert select(target, "SELECT sequence FROM position") == [(200,)]
     database.apply(LOG[200:])
-    assert database.snapshot(target).sequence == 400
+    assert database.publish(target).sequence == 400
     database.close()
     assert dump(target) == dump(path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([path.name, target.name])
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([path.name, target.name, target.name + SPARE])
     for view in VIEWS:
         select(target, f"FROM {view}")
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,14 +16,17 @@ import duckdb
 import pytest
 
 from events.bus import Bus
+from events.envelope import Recorded
 from events.jetstream import JetStreamLog
 from events.streams import Streams
-from projections.client import query
+from projections.client import query, query_file
 from projections.database import Database
 from projections.errors import QueryError
+from projections.snapshots import Snapshots
 from tests.conftest import BrokerProcess
 from tests.projections.farm import Farm
 from tests.projections.histories import dump
+from tests.projections.test_projector import following, projector_of
 from tests.waiting import until
 
 BACKLOG = 15_000
@@ -113,7 +117,7 @@ async def test_killed_again_and_again_it_ends_up_equal_to_the_log(program: Progr
     assert len({sequence for sequence in positions if 0 < sequence < last}) >= 2, positions
     assert await program.run("--once") == (0, "", "")
     assert position(program.path) == last
-    assert await program.run("verify") == (0, f"{program.path} equals the log", "")
+    assert await program.run("verify") == (0, f"{program.path} equals the log up to event {last}", "")
     survived = dump(program.path)
     program.path.unlink()
     assert await program.run("--once") == (0, "", "")
@@ -150,7 +154,7 @@ async def test_until_a_sequence(program: Program, log: JetStreamLog) -> None:
     assert await program.run("--until", "77") == (0, "", "")
     assert position(program.path) == 77
     code, out, _ = await program.run("verify")
-    assert (code, out) == (0, f"{program.path} equals the log")
+    assert (code, out) == (0, f"{program.path} equals the log up to event 77")
 
 
 async def test_verify_says_what_differs(program: Program, log: JetStreamLog) -> None:
@@ -192,3 +196,88 @@ async def test_wrong_options(program: Program, arguments: list[str]) -> None:
     code, _, complaint = await program.run(*arguments)
     assert code == 2
     assert arguments[0] in complaint
+
+
+async def test_a_history_is_made_anew_while_the_old_one_answers(
+    program: Program, log: JetStreamLog, bus: Bus, streams: Streams
+) -> None:
+    last = await fill(log, 3000)
+    count = "SELECT count(*) FROM events"
+    async with program.running() as process:
+
+        async def ready() -> bool:
+            return await answers(bus, streams, last)
+
+        _: bool = await until(ready, 20)
+        inode = program.path.stat().st_ino
+        rebuilding = asyncio.create_task(program.run("rebuild"))
+        answered = 0
+        while not rebuilding.done():
+            assert (await query(bus, streams, count)).rows >= [[last]]
+            answered += 1
+        assert await rebuilding == (0, f"{program.path} was made anew, up to event {last}", "")
+        assert answered > 1
+        assert program.path.stat().st_ino != inode
+        found = await query(bus, streams, "SELECT kind, success FROM incidents", at_least=last + 1)
+        assert found.rows[-1:] == [["projection_rebuilt", True]]
+        code, said, complaint = await program.run("verify")
+        assert (code, complaint) == (0, "")
+        assert said == f"{program.path} equals the log up to event {last + 1}"
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert await program.run("rebuild") == (0, f"{program.path} was made anew, up to event {last + 1}", "")
+    assert await program.run("--once") == (0, "", "")
+    assert await program.run("verify") == (0, f"{program.path} equals the log up to event {last + 2}", "")
+    assert not [file.name for file in program.path.parent.iterdir() if "anew" in file.name or "verify" in file.name]
+
+
+async def answers(bus: Bus, streams: Streams, sequence: int) -> bool:
+    try:
+        return bool((await query(bus, streams, "SELECT 1", at_least=sequence)).rows)
+    except QueryError:
+        return False
+
+
+async def test_what_cannot_be_made_anew(program: Program, log: JetStreamLog) -> None:
+    await fill(log, 200)
+    assert await program.run("rebuild") == (4, "", f"{program.path}: there is no such file; a projector makes it")
+    await program.run("--once")
+    with duckdb.connect(str(program.path)):
+        code, _, complaint = await program.run("rebuild")
+        assert (code, complaint) == (
+            4,
+            f"{program.path}: somebody has it open, and no projector of this system answers for it",
+        )
+        code, _, complaint = await program.run("verify")
+        assert code == 4
+        assert "somebody has it open, and no copy of it can be had: no projector answers" in complaint
+    assert (await program.run("verify"))[0] == 0
+
+
+async def test_old_tables_answer_while_another_schema_is_made(
+    tmp_path: Path, log: JetStreamLog, bus: Bus, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade of the program."""
+    path = tmp_path / "history.duckdb"
+    last = await fill(log, 300)
+    await projector_of(path, log).run(once=True)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE position SET schema_version = 99")
+    go_on = threading.Event()
+    apply = Database.apply
+
+    def held_up(database: Database, batch: list[Recorded]) -> None:
+        assert go_on.wait(20)
+        apply(database, batch)
+
+    monkeypatch.setattr(Database, "apply", held_up)
+    async with following(projector_of(path, log)) as projector:
+        snapshots = Snapshots(projector)
+        await until(lambda: projector.rebuilding is not None and projector.copied is not None)
+        asked = asyncio.create_task(snapshots.fresh(last, 5))
+        with pytest.raises(QueryError, match="made anew"):
+            await snapshots.fresh(last + 1, 0.01)
+        go_on.set()
+        assert query_file(await asked, "SELECT count(*) FROM events").rows == [[last]]
+        assert await projector.wait_for(last + 1, 20)  # that it was made anew
+        assert query_file(await snapshots.fresh(last + 1, 5), "SELECT count(*) FROM events").rows == [[last + 1]]

@@ -173,7 +173,7 @@ async def test_damage_found_in_the_middle_leads_to_a_new_file(tmp_path: Path, lo
     async with following(projector):
         assert await projector.wait_for(3001, 20)
         with contextlib.suppress(WriteFailed):
-            await projector.snapshot(tmp_path / "copy.duckdb")
+            await projector.publish(tmp_path / "copy.duckdb")
         assert await projector.wait_for(3002, 20)
     assert kept(tmp_path, "unreadable")
     assert await first_difference(path, log) is None
