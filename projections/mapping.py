@@ -41,6 +41,7 @@ HANDLERS: Handlers = {
     task.TaskAssigned: task_rows.assigned,
     task.TaskRevoked: task_rows.seen,
     task.TaskHung: task_rows.seen,
+    task.TaskIsolated: task_rows.seen,
     task.TaskStarted: task_rows.started,
     task.TaskAttemptFinished: task_rows.seen,
     task.TaskReturned: task_rows.seen,

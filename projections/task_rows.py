@@ -22,6 +22,7 @@ from events.task import (
     TaskCancelRequested,
     TaskCompleted,
     TaskHung,
+    TaskIsolated,
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
@@ -86,7 +87,7 @@ def started(rows: WorkingSet, at: Recorded, event: TaskStarted) -> None:
 def seen(
     rows: WorkingSet,
     at: Recorded,
-    event: TaskRevoked | TaskHung | TaskAttemptFinished | TaskReturned | TaskCancelRequested,
+    event: TaskRevoked | TaskHung | TaskIsolated | TaskAttemptFinished | TaskReturned | TaskCancelRequested,
 ) -> None:
     """A report or a wish, on which the leader decides."""
     rows.task(event.task_id, at.sequence)

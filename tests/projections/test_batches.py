@@ -251,6 +251,7 @@ def test_every_kind_is_known_to_the_mapping() -> None:
         "LeaderElected",
         "LogDamaged",
         "PaceChanged",
+        "QuarantineReleased",
         "RecoveryPaused",
         "RecoveryResumed",
         "RunCancelRequested",
