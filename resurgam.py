@@ -31,6 +31,9 @@ COMMANDS = {
     "cancel": Command("coordinator.commands.orders", "cancel_app", "cancel runs or tasks"),
     "policy": Command("coordinator.commands.policy", "app", "the rules in force, and changing them while it runs"),
     "tasks": Command("coordinator.commands.show", "tasks_app", "list the tasks"),
+    "quarantine": Command(
+        "coordinator.commands.quarantine", "app", "work that killed its workers: list it, release it"
+    ),
     "events": Command("coordinator.commands.events", "app", "print the log, or follow it"),
     "sql": Command("coordinator.commands.sql", "app", "ask the history in SQL"),
     "replay": Command("coordinator.commands.replay", "app", "what happened, why, and what was known at the time"),

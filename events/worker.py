@@ -65,13 +65,15 @@ class WorkerStopped(WorkerEvent, tag="worker.stopped", frozen=True, kw_only=True
     reason: Text = ""
 
 
-class Death(Struct, frozen=True, kw_only=True):
+class Death(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A worker, or a process of it, has died under a task."""
 
     sequence: Sequence
     """Of the event that says so."""
     worker_id: Id
     reason: Annotated[str, Meta(max_length=1000)]
+    after: Sequence = 0
+    """How many others had begun behind it in its slot by then: the more, the less likely it is to blame."""
 
 
 class Begun(Struct, frozen=True, array_like=True):
@@ -79,6 +81,8 @@ class Begun(Struct, frozen=True, array_like=True):
 
     task_id: Id
     attempt: Number
+    after: Sequence = 0
+    """How many others its slot began after it; 0: it was the last."""
 
 
 class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):

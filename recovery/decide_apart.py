@@ -5,7 +5,7 @@ incident is open, nobody is sent out to kill another one; with automatic recover
 """
 
 from collections.abc import Generator, Iterator
-from itertools import chain, islice
+from itertools import islice
 
 from events.task import TaskAssigned, TaskIsolated
 from recovery.decisions import Decision
@@ -39,8 +39,10 @@ def owed_isolations(state: State, now: float) -> Generator[Decision, None, set[s
         elif not worker.held and trusted(state, worker, now - state.rules.suspect_after_min):
             yield assignment(task, worker, "alone on its worker", isolated=True)
     room = min(APART_MAX, max(1, int(state.workers_live * APART_SHARE))) - len(state.set_apart) + len(stranded)
-    suspects = (state.tasks[task_id] for task_id in state.suspects)
-    for task in islice(chain(stranded, suspects), SUSPECTS_LOOKED_AT):
+    if room <= 0 or any(state.tasks[task_id].condemned for task_id in state.accused_tasks):
+        return taken  # a verdict that is about to be given may acquit the others
+    suspects = [state.tasks[task_id] for task_id in islice(state.suspects, SUSPECTS_LOOKED_AT)]
+    for task in (*stranded, *sorted(suspects, key=_likelihood)):
         if len(taken) >= room:
             break
         chosen = None if task.cancel_requested else _worker_for(state, task, taken, now)
@@ -51,6 +53,11 @@ def owed_isolations(state: State, now: float) -> Generator[Decision, None, set[s
             )
             yield Decision(event, "has to run alone", task.event_id, task.run_id, task.synthetic)
     return taken
+
+
+def _likelihood(task: Task) -> tuple[int, int, int]:
+    """Who is most likely to be guilty goes first, and by that acquits the others."""
+    return -task.priority, -len(task.deaths), sum(death.after for death in task.deaths)
 
 
 def _worker_for(state: State, task: Task, taken: set[str], now: float) -> Worker | None:

@@ -7,7 +7,6 @@ tells one from the other. Who dies while half the farm does, dies of something e
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from itertools import islice
 
 from events.envelope import Recorded
@@ -70,23 +69,24 @@ def note_death(state: State, worker: Worker, recorded: Recorded, event: WorkerEx
     if amid_losses(state) or state.status_with(state.workers_live + 1) == "critical":
         return
     reason = how_it_exited(event) if isinstance(event, WorkerExited) else "nothing was left of it"
-    death = Death(sequence=recorded.sequence, worker_id=worker.worker_id, reason=reason)
-    for task_id in _begun(state, worker, event):
+    for task_id, after in _begun(state, worker, event).items():
+        death = Death(sequence=recorded.sequence, worker_id=worker.worker_id, reason=reason, after=after)
         _accuse(state, state.tasks[task_id], death, recorded.time)
 
 
-def _begun(state: State, worker: Worker, event: WorkerExited | WorkerVanished) -> list[str]:
-    """What may have killed it. Where its supervisor died as well, and cannot tell, that is what the log knows to run,
-    and what stood next in line in each slot: a start may have been on its way. Whatever is alone on its worker is meant
-    in any case."""
-    begun = list(worker.running)
+def _begun(state: State, worker: Worker, event: WorkerExited | WorkerVanished) -> dict[str, int]:
+    """What may have killed it, with how many had begun behind each in its slot. Where its supervisor died as well, and
+    cannot tell, that is what the log knows to run, and what stood next in line in each slot: a start may have been on
+    its way. Whatever is alone on its worker is meant in any case."""
+    begun = dict.fromkeys(worker.running, 0)
     if isinstance(event, WorkerVanished):
-        begun += islice((task_id for task_id in worker.held if task_id not in worker.running), worker.slots)
+        next_in_line = (task_id for task_id in worker.held if task_id not in worker.running)
+        begun |= dict.fromkeys(islice(next_in_line, worker.slots), 0)
     elif event.begun is not None:
-        begun = [one.task_id for one in event.begun if is_held(state, worker, one)]
+        begun = {one.task_id: one.after for one in event.begun if is_held(state, worker, one)}
     if worker.set_apart_for in worker.held:
-        begun.append(worker.set_apart_for)
-    return list(dict.fromkeys(begun))
+        begun[worker.set_apart_for] = 0
+    return begun
 
 
 def is_held(state: State, worker: Worker, begun: Begun) -> bool:
@@ -124,9 +124,15 @@ def pardon(state: State, now: float) -> None:
     refile(state)
 
 
-def note_verdict(state: State, task: Task, name: str, recorded: Recorded, deaths: Iterable[Death]) -> None:
-    """The task was quarantined for these deaths: so is its work from now on."""
+def note_verdict(state: State, task: Task, name: str, recorded: Recorded, deaths: tuple[Death, ...]) -> None:
+    """The task was quarantined for these deaths: so is its work from now on, and whoever was there is acquitted."""
     now = recorded.time
+    explained = {death.sequence for death in deaths}
+    for task_id in state.accused_tasks:
+        other = state.tasks[task_id]
+        if other is not task and not other.condemned:
+            other.deaths = tuple(death for death in other.deaths if death.sequence not in explained)
+    refile(state)
     state.quarantine.pop(task.fingerprint, None)
     state.quarantine[task.fingerprint] = Quarantined(
         name[:NAME_MAX], task.task_id, recorded.sequence, now, tuple(deaths)

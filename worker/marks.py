@@ -7,10 +7,13 @@ log. Of each slot the last ones are kept, since those behind the guilty one may 
 """
 
 import os
+import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 MARK_BYTES = 128
-"""A job's key, filled up with zeros. One write of so many bytes: a reader sees all of it or nothing."""
+"""A job's key and the time at which it began, filled up with zeros. One write of so many bytes: a reader sees all of it
+or nothing."""
 KEPT = 20
 """Marks of each slot, one after the other in a ring: more than a runner may be handed ahead (`worker.slots`)."""
 ROW_BYTES = KEPT * MARK_BYTES
@@ -20,6 +23,8 @@ class Begun(NamedTuple):
     incarnation: int
     task_id: str
     attempt: int
+    after: int
+    """How many others its slot began after it; 0: it was the last."""
 
 
 class Row:
@@ -36,7 +41,7 @@ class Row:
         return f"{self.fd}:{self._begin}:{KEPT}:{MARK_BYTES}"
 
     def set(self, key: str) -> None:
-        mark = key.encode()[:MARK_BYTES].ljust(MARK_BYTES, b"\0")
+        mark = f"{key} {time.monotonic_ns()}".encode()[:MARK_BYTES].ljust(MARK_BYTES, b"\0")
         os.pwrite(self.fd, mark, self._begin + self._next * MARK_BYTES)
         self._next = (self._next + 1) % KEPT
 
@@ -48,19 +53,30 @@ class Marks:
         self.fd = os.memfd_create("resurgam-marks")
 
     def read(self) -> list[Begun]:
-        """All that is kept, in no order. What a test has scribbled over it is left out."""
+        """All that is kept. What a test has scribbled over it is left out."""
         page = os.pread(self.fd, os.fstat(self.fd).st_size, 0)
-        keys = (page[at : at + MARK_BYTES].rstrip(b"\0") for at in range(0, len(page), MARK_BYTES))
-        return [begun for key in keys if (begun := parsed(key.decode(errors="replace"))) is not None]
+        rows = (page[at : at + ROW_BYTES] for at in range(0, len(page), ROW_BYTES))
+        return [begun for row in rows for begun in _read_row(row)]
 
     def close(self) -> None:
         os.close(self.fd)
 
 
-def parsed(key: str) -> Begun | None:
-    """A job's key, as `worker.backlog.key_of` makes it."""
+def _read_row(row: bytes) -> list[Begun]:
+    """The last one first."""
+    marks = (row[at : at + MARK_BYTES].rstrip(b"\0").decode(errors="replace") for at in range(0, len(row), MARK_BYTES))
+    found = [(int(began), key) for key, _, began in (mark.partition(" ") for mark in marks) if began.isdecimal()]
+    return numbered(key for _, key in sorted(found, reverse=True))
+
+
+def numbered(keys: Iterable[str]) -> list[Begun]:
+    """Jobs of one slot by their keys (`worker.backlog.key_of`), the last one first."""
+    return [begun for after, key in enumerate(keys) if (begun := _parsed(key, after)) is not None]
+
+
+def _parsed(key: str, after: int) -> Begun | None:
     incarnation, _, rest = key.partition(".")
     task_id, _, attempt = rest.rpartition(".")
     if not (incarnation.isdecimal() and attempt.isdecimal() and task_id):
         return None
-    return Begun(int(incarnation), task_id, int(attempt))
+    return Begun(int(incarnation), task_id, int(attempt), after)

@@ -177,7 +177,7 @@ class Marks:
         self.next = 0
 
     def set(self, key: str) -> None:
-        mark = key.encode("utf-8")[: self.length].ljust(self.length, b"\0")
+        mark = f"{key} {time.monotonic_ns()}".encode()[: self.length].ljust(self.length, b"\0")
         with contextlib.suppress(OSError):  # a test has closed it
             os.pwrite(self.fd, mark, self.begin + self.next * self.length)
         self.next = (self.next + 1) % self.count

@@ -28,4 +28,4 @@ class Watched:
         self.process.forget()
         if found is not None:
             own = (one for one in found if one.incarnation == self.incarnation)
-            self.begun = tuple(Begun(one.task_id, one.attempt) for one in own)
+            self.begun = tuple(Begun(one.task_id, one.attempt, one.after) for one in own)

@@ -107,7 +107,7 @@ EXAMPLES: tuple[Event, ...] = (
         stalled=True,
         unanswered_s=2.5,
         detail="out of memory",
-        begun=(Begun("t1", 2),),
+        begun=(Begun("t1", 2, 1),),
     ),
     WorkerDisconnected(
         **WORKER, reason="Client Closed", closed_at=MOMENT, probe="nobody answers", heartbeat_sequence=9

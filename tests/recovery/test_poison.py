@@ -16,7 +16,7 @@ from events.task import (
     TaskSubmitted,
 )
 from events.work import CommandWork
-from events.worker import Begun, WorkerDraining, WorkerExited, WorkerFailed, WorkerSuspected, WorkerVanished
+from events.worker import Begun, Evidence, WorkerDraining, WorkerExited, WorkerFailed, WorkerSuspected, WorkerVanished
 from tests.recovery.story import Story, policy_changed, registered, submitted
 
 FARM = tuple(f"w{number}" for number in range(1, 7))
@@ -262,24 +262,15 @@ def test_whatever_becomes_of_a_worker_that_is_set_apart_another_one_is() -> None
     story.tell(*(submitted(f"t{number}") for number in range(8)))
     kill_again(story, "t0", times=2)
     ((_, first),) = set_apart(story)
-    evidence = Evidence_of(story, first)
-    story.tell(evidence)
+    incarnation = story.worker(first).incarnation
+    evidence = Evidence(heartbeat_sequence=len(story.beats))
+    story.tell(WorkerSuspected(worker_id=first, incarnation=incarnation, evidence=evidence))
     assert len(set_apart(story)) == 2
     (_, second) = set_apart(story)[1]
     assert (story.worker(first).set_apart_for, story.worker(second).set_apart_for) == ("", "t0")
     die(story, second)
     assert len(set_apart(story)) == 3
     assert len(story.task("t0").deaths) == 2
-
-
-def Evidence_of(story: Story, worker_id: str) -> WorkerSuspected:  # noqa: N802
-    from events.worker import Evidence
-
-    return WorkerSuspected(
-        worker_id=worker_id,
-        incarnation=story.worker(worker_id).incarnation,
-        evidence=Evidence(heartbeat_sequence=len(story.beats)),
-    )
 
 
 def test_a_suspect_may_be_cancelled_while_it_waits_to_run_alone() -> None:

@@ -23,7 +23,7 @@ from worker.endings import Ending
 from worker.kept import Runners
 from worker.lifeline import Lifeline
 from worker.link import answer
-from worker.marks import KEPT, Begun, parsed
+from worker.marks import KEPT, Begun, numbered
 from worker.options import Options
 from worker.ports import Gauges, Surroundings
 from worker.slots import Slot
@@ -87,7 +87,7 @@ class SimAgent:
         self.process.call(self._take_sigterm)
 
     def begun(self) -> list[Begun]:
-        return [begun for key in self.marks if (begun := parsed(key)) is not None]
+        return numbered(reversed(self.marks))
 
     def forget(self) -> None: ...
 

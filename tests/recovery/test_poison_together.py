@@ -1,0 +1,54 @@
+"""Several tasks under which workers die, on one worker at one time."""
+
+from events.task import TaskAssigned, TaskIsolated, TaskRequeued, TaskReturned, TaskSubmitted
+from events.work import CommandWork
+from events.worker import Begun, WorkerExited
+from tests.recovery.story import WORK, Story
+from tests.recovery.test_poison import farm, kill_again
+
+TASKS = ("t0", "t1", "t2")
+
+
+def gather(story: Story, worker_id: str) -> None:
+    """Whoever has one of the three hands it back, and it is given to this worker."""
+    for task_id in TASKS:
+        task = story.task(task_id)
+        if task.worker_id == worker_id and task.status == "assigned":
+            continue
+        holder = task.worker_id or ""
+        attempt = {"task_id": task_id, "attempt": task.attempt}
+        returned = TaskReturned(task_id=task_id, worker_id=holder, incarnation=task.incarnation, attempt=task.attempt)
+        story.tell(
+            returned,
+            TaskRequeued(**attempt, worker_id=holder, reason="worker_draining", budget="none"),  # type: ignore[arg-type]
+            TaskAssigned(
+                task_id=task_id,
+                worker_id=worker_id,
+                incarnation=story.worker(worker_id).incarnation,
+                attempt=task.attempt + 1,
+                work=task.work or WORK,
+            ),
+        )
+
+
+def test_the_verdict_on_the_guilty_acquits_who_was_beside_it() -> None:
+    """And whoever was last to begin is the first to run alone."""
+    story = farm(slots=3)
+    for task_id in TASKS:
+        story.tell(TaskSubmitted(task_id=task_id, run_id="r1", work=CommandWork(argv=(task_id,), cwd="/")))
+    for _ in range(2):
+        victim = story.task("t2").worker_id or ""
+        story.leading = False
+        gather(story, victim)
+        story.leading = True
+        begun = tuple(Begun(task_id, story.task(task_id).attempt, 2 - place) for place, task_id in enumerate(TASKS))
+        story.tell(WorkerExited(worker_id=victim, incarnation=story.worker(victim).incarnation, signal=9, begun=begun))
+        story.come_back(victim)
+    assert [event.task_id for event in story.told(TaskIsolated)] == ["t2"]
+    assert [death.after for death in story.task("t2").deaths] == [0, 0]
+    kill_again(story, "t2")
+    assert story.task("t2").verdict == "quarantined"
+    assert [event.task_id for event in story.told(TaskIsolated)] == ["t2"]
+    for task_id in ("t0", "t1"):
+        assert story.task(task_id).deaths == ()
+        assert story.task(task_id).status == "assigned"
