@@ -3,6 +3,7 @@
 import random
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
 from heapq import heappop, heappush
 
 from events.base import Event
@@ -32,8 +33,16 @@ SUITE = Suite(python="/srv/shop/.venv/bin/python", cwd="/srv/shop", args=("tests
 class Story:
     """One state, folded from all that has been said, and what was said, if it is `kept`."""
 
-    def __init__(self, workers: int, *, kept: bool = False, task_s: tuple[float, float] = (0.5, 1.5)) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        kept: bool = False,
+        task_s: tuple[float, float] = (0.5, 1.5),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.state = State()
+        self._clock = clock
         self.now = EPOCH
         self.drafts: list[Draft] = []
         self.heartbeats: list[Heartbeat] = []
@@ -86,9 +95,9 @@ class Story:
         if self._kept:
             self.drafts.append(Draft(envelope))
         recorded = Recorded(self.events, self.now, "", envelope)
-        began = time.perf_counter()
+        began = self._clock()
         evolve(self.state, recorded)
-        self.folding_s += time.perf_counter() - began
+        self.folding_s += self._clock() - began
         return recorded
 
     def register(self, worker_id: str) -> None:
@@ -113,9 +122,9 @@ class Story:
         if self._kept:
             self.heartbeats.append(heartbeat)
         recorded = RecordedHeartbeat(self._beats, self.now, heartbeat)
-        began = time.perf_counter()
+        began = self._clock()
         observe(self.state, recorded)
-        self.folding_s += time.perf_counter() - began
+        self.folding_s += self._clock() - began
 
     def submit(self, tasks: int) -> None:
         run_id = f"run-{self._tasks}"
@@ -130,9 +139,9 @@ class Story:
 
     def lead(self) -> int:
         """One cycle of the leader, and the workers' first answers to it; how many decisions there were."""
-        began = time.perf_counter()
+        began = self._clock()
         decisions = decide(self.state, self.now)
-        self.deciding_s += time.perf_counter() - began
+        self.deciding_s += self._clock() - began
         for index, decision in enumerate(decisions):
             self.say(decision.event, decision, index, len(decisions))
         for decision in decisions:

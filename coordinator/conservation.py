@@ -23,13 +23,14 @@ NAME = "conservation"
 
 
 class ConservationWatch:
-    """Listens to a recovery consumer from its first event on. What is wrong is logged once, by every coordinator, and
-    recorded once, by the one that leads."""
+    """Listens to a recovery consumer from its first event on, or from a snapshot, whose counts are taken as they are.
+    What is wrong is logged once, by every coordinator, and recorded once, by the one that leads."""
 
     def __init__(self, consumer: RecoveryConsumer) -> None:
         self._consumer = consumer
-        self._submitted = 0
-        self._completed = 0
+        state = consumer.state
+        self._submitted = len(state.tasks) + state.ignored[tag_of(TaskSubmitted)]
+        self._completed = state.tasks_by_status["final"] + state.ignored[tag_of(TaskCompleted)]
         self._logged = False
         self._recorded = False
         consumer.listen(self._take)

@@ -17,8 +17,10 @@ from coordinator.fleet.document import FleetHealth
 from coordinator.fleet.examine import View, fleet_health
 from coordinator.fleet.notes import Notes, Overheard, Vitals
 from coordinator.fleet.questions import somebody_leads
+from coordinator.snapshots import Custom, SnapshotKeeper, beginning_of, notes_of
 from coordinator.strategies.runner import StrategyRunner
 from coordinator.strategies.toolbox import Toolbox
+from coordinator.vacancy import VacancyWatch
 from events.bus import Bus
 from events.clock import utc
 from events.ending import ended
@@ -28,14 +30,16 @@ from events.heartbeats import HeartbeatReader
 from events.host import host
 from events.identity import new_id
 from events.jetstream import JetStreamLog
-from events.lease import Lease, LeaseHolder
-from events.log import Fence, Reader
+from events.lease import Held, Lease, LeaseHolder
+from events.log import START, Fence, Reader
+from events.objects import MemoryObjects
 from events.policy import Policy, policy_hash
 from events.stored import stream_extent
 from events.streams import STREAM_NOT_FOUND, Streams
 from events.system import LeaderElected, PolicyChanged
 from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
 from recovery.core import State
+from recovery.snapshots import Beginning, Search
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +73,8 @@ class Leadership:
         coordinator_id: str,
         policy: Policy,
         toolbox: Toolbox | None = None,
+        *,
+        snapshots: Custom | None = None,
     ) -> None:
         self._log = event_log
         self._bus = bus
@@ -76,6 +82,7 @@ class Leadership:
         self._coordinator_id = coordinator_id
         self._policy = policy
         self._toolbox = toolbox or Toolbox()
+        self._snapshots = snapshots or Custom(MemoryObjects(), every=0)
         self._source = f"{COORDINATOR}{coordinator_id}"
         self._consumer: RecoveryConsumer | None = None
         self._notes = Notes()
@@ -129,13 +136,14 @@ class Leadership:
         """
         heartbeats_after = 0
         while True:
+            found = await beginning_of(self._snapshots, self._log, self._bus, self._streams)
             try:
-                async with self._readers(heartbeats_after) as (events, heartbeats):
-                    await self._run(events, heartbeats, heartbeats_after)
+                async with self._readers(found.beginning, heartbeats_after) as (events, heartbeats):
+                    await self._run(found, events, heartbeats, heartbeats_after)
             except PositionLost as lost:
                 if self._listened:
                     raise
-                log.warning("log_tail_lost", error=str(lost), consequence="the log is folded anew from its beginning")
+                log.warning("log_tail_lost", error=str(lost), consequence="the log is folded anew")
                 heartbeats_after = await self._heartbeats_end()
 
     async def _heartbeats_end(self) -> int:
@@ -145,10 +153,17 @@ class Leadership:
         return extent.last_seq
 
     @contextlib.asynccontextmanager
-    async def _readers(self, heartbeats_after: int) -> AsyncIterator[tuple[Reader, HeartbeatReader]]:
-        async with await self._until_answered(self._log.reader) as events:
+    async def _readers(
+        self, beginning: Beginning | None, heartbeats_after: int
+    ) -> AsyncIterator[tuple[Reader, HeartbeatReader]]:
+        after, after_ns, events_after = heartbeats_after, None, 0
+        if beginning is not None:
+            events_after = beginning.position.sequence
+            if not heartbeats_after:
+                after, after_ns = beginning.heartbeats_after, beginning.heartbeats_after_ns
+        async with await self._until_answered(lambda: self._log.reader(after=events_after)) as events:
             heartbeats = await self._until_answered(
-                lambda: HeartbeatReader.start(self._bus, self._streams, after=heartbeats_after)
+                lambda: HeartbeatReader.start(self._bus, self._streams, after=after, after_ns=after_ns)
             )
             try:
                 yield events, heartbeats
@@ -170,11 +185,19 @@ class Leadership:
                 said = True
             await asyncio.sleep(PAUSE_S)
 
-    async def _run(self, events: Reader, heartbeats: HeartbeatReader, heartbeats_after: int) -> None:
+    async def _run(self, found: Search, events: Reader, heartbeats: HeartbeatReader, heartbeats_after: int) -> None:
         """With one fold, from its beginning to its end."""
-        self._notes, self._vitals = Notes(), Vitals()
+        beginning = found.beginning
+        self._notes, self._vitals = notes_of(beginning), Vitals()
         overheard = Overheard(heartbeats, self._vitals)
-        consumer = RecoveryConsumer(self._log, events, overheard, source=self._source)
+        consumer = RecoveryConsumer(
+            self._log,
+            events,
+            overheard,
+            source=self._source,
+            state=None if beginning is None else beginning.state,
+            position=START if beginning is None else beginning.position,
+        )
         consumer.listen(self._notes.take)
         if heartbeats_after:
             consumer.forget_beats(heartbeats_after)
@@ -183,36 +206,58 @@ class Leadership:
         self._consumer = consumer
         lease = Lease(self._bus, self._streams, LeaseHolder(self._coordinator_id, new_id()), ttl_s=LEASE_TTL_S)
         folding = asyncio.create_task(consumer.run(), name="recovery consumer")
-        campaign = asyncio.create_task(self._campaign(consumer, lease), name="campaign")
+        vacancy = VacancyWatch(self._bus, self._streams, self._coordinator_id)
+        campaign: asyncio.Task[None] | None = None
+        keeper = SnapshotKeeper(
+            consumer,
+            self._notes,
+            self._snapshots,
+            namespace=self._streams.namespace,
+            source=self._source,
+            useless=[name for name, _ in found.passed_over],
+        )
+        keeping = asyncio.create_task(keeper.run(), name="snapshots")
         runner = StrategyRunner(self._bus, self._streams, consumer, self._toolbox)
         acting = asyncio.create_task(runner.run(), name="strategies")
+        led = False
         try:
             await disconnections.start()
-            done, _ = await asyncio.wait({folding, campaign, acting}, return_when=asyncio.FIRST_COMPLETED)
+            await vacancy.start()
+            campaign = asyncio.create_task(self._campaign(consumer, lease, vacancy), name="campaign")
+            done, _ = await asyncio.wait({folding, campaign, keeping, acting}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except asyncio.CancelledError:
+            led = consumer.leading
+            raise
         finally:
+            await vacancy.stop()
             await disconnections.stop()
             consumer.stop_leading()
-            await ended(folding, campaign, acting)
+            await ended(folding, campaign, keeping, acting)
             with contextlib.suppress(Unacknowledged):
                 await lease.release()
+            if led:
+                await keeper.farewell()
 
-    async def _campaign(self, consumer: RecoveryConsumer, lease: Lease) -> None:
+    async def _campaign(self, consumer: RecoveryConsumer, lease: Lease, vacancy: VacancyWatch) -> None:
         """For ever: get the lease, be elected, renew until it is lost."""
+        held: Held | None = None
         while True:
-            if await self._holds(lease):
+            if await self._holds(lease, held):
                 term = await self._be_elected(consumer, lease)
                 if term is not None:
                     await self._lead(consumer, lease, term)
+                    held = None
                     continue
             # Standbys do not all try at the same moment.
-            await asyncio.sleep(LEASE_TTL_S * host().uniform(0.1, 0.2))
+            held = await vacancy.within(LEASE_TTL_S * host().uniform(0.1, 0.2))
 
-    async def _holds(self, lease: Lease) -> bool:
-        """One try to get or to renew it. A broker that refuses may think better of it."""
+    async def _holds(self, lease: Lease, abandoned: Held | None = None) -> bool:
+        """One try to get or to renew it, or to replace one that its holder has left. A broker that refuses may think
+        better of it."""
         try:
-            return await lease.acquire_or_renew()
+            return await (lease.acquire_or_renew() if abandoned is None else lease.take_from(abandoned))
         except BrokerRefused as error:
             log.error("lease_refused", error=str(error))
             return False

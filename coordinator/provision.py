@@ -62,7 +62,7 @@ def _refusal(url: str, streams: Streams, refused: BrokerRefused) -> BrokerFault 
         )
     return BrokerFault(
         f"the broker at {url} does not take the streams of {streams.namespace!r}: {refused.description}; it needs "
-        f"JetStream with room for {(streams.events_bytes_max + streams.heartbeats_bytes_max) // MIB} MiB in files"
+        f"JetStream with room for {streams.bytes_max // MIB} MiB in files"
     )
 
 

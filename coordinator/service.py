@@ -24,10 +24,12 @@ from coordinator.leadership import Leadership
 from coordinator.orders.giving import Desk
 from coordinator.provision import provide_streams
 from coordinator.settings import Settings
+from coordinator.snapshots import Custom
 from coordinator.standby import Standby
 from coordinator.storage import make_folder, streams_fitting
 from coordinator.strategies.local import LocalLauncher
 from coordinator.strategies.toolbox import Toolbox
+from coordinator.vacancy import connection_name
 from events.base import Event
 from events.bus import Bus
 from events.connection import Connection
@@ -35,6 +37,7 @@ from events.envelope import Recorded
 from events.errors import LogError
 from events.identity import as_id
 from events.jetstream import JetStreamLog
+from events.objects import ObjectStore
 from events.streams import Streams
 from events.system import CoordinatorStarted, CoordinatorStopped
 from events.writer import Writer
@@ -140,7 +143,7 @@ class CoordinatorService:
             self._run("broker", self.broker.supervise())
             url = self.broker.url
             self.streams = streams_fitting(service.namespace, self.broker.room)
-        self._bus = await Connection.connect(url, name=f"coordinator/{self.coordinator_id}")
+        self._bus = await Connection.connect(url, name=connection_name(self.coordinator_id))
         await self._ensure_streams()
         self._log = JetStreamLog(self._bus, self.streams)
         await self._say(
@@ -156,7 +159,13 @@ class CoordinatorService:
         await self._look_after_workers(url)
         toolbox = Toolbox(launchers={"local": LocalLauncher(state_dir.absolute() / "workers")})
         self._leadership = Leadership(
-            self._log, self._bus, self.streams, self.coordinator_id, self.settings.policy, toolbox
+            self._log,
+            self._bus,
+            self.streams,
+            self.coordinator_id,
+            self.settings.policy,
+            toolbox,
+            snapshots=Custom(ObjectStore(self._bus, self.streams.snapshots), service.snapshot_events),
         )
         self._run("leadership", self._leadership.run())
         self._projector = ChildService(

@@ -26,6 +26,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     state_dir: str = ".resurgam"
     coordinator_id: Id | None = None
     broker_sync: Literal["always", "default"] = "always"
+    snapshot_events: Annotated[int, Meta(ge=0)] = 20_000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +52,7 @@ SERVICE_HELP = {
     "state_dir": "The folder of the embedded broker's store and of endpoint.json.",
     "coordinator_id": "The name of this coordinator; made from the host name when not given.",
     "broker_sync": "Whether the embedded broker syncs each append to disk: always, or default (every 2 minutes).",
+    "snapshot_events": "After how many events the leader writes down what it has folded; 0: never.",
 }
 
 POLICY_HELP = {

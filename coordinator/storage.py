@@ -59,9 +59,14 @@ def room_in(folder: Path, share: float = 1.0) -> int:
 def streams_fitting(namespace: str, room: int) -> Streams:
     """The streams at their usual sizes, or smaller ones where the disk is: full must be an explicit refusal."""
     usual = Streams(namespace=namespace)
-    if room >= (usual.events_bytes_max + usual.heartbeats_bytes_max) * 1.1:
+    if room >= usual.bytes_max * 1.1:
         return usual
-    return Streams(namespace=namespace, events_bytes_max=int(room * 0.7), heartbeats_bytes_max=int(room * 0.15))
+    return Streams(
+        namespace=namespace,
+        events_bytes_max=int(room * 0.65),
+        heartbeats_bytes_max=int(room * 0.15),
+        snapshots_bytes_max=int(room * 0.1),
+    )
 
 
 class FolderLock:

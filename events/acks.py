@@ -2,6 +2,9 @@
 
 import msgspec
 
+STREAM_FULL = (10077, 10047, 10123, 10122)
+"""Error codes: there is no room for it."""
+
 
 class Refusal(msgspec.Struct):
     err_code: int = 0

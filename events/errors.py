@@ -49,6 +49,10 @@ class LogFull(BrokerRefused):
     """The stream has reached its `max_bytes`. Nothing is lost; nothing more is taken until there is room."""
 
 
+class ObjectDamaged(LogError):
+    """An object on the broker is not, or not wholly, what was written there."""
+
+
 class PositionLost(LogError):
     """The log does not hold the event that a reader last saw: its tail was lost, or this is another log. Whoever has
     drawn conclusions from what it read has to draw them anew."""

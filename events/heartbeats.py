@@ -50,10 +50,13 @@ class HeartbeatReader:
         self._raw = raw
 
     @classmethod
-    async def start(cls, bus: Bus, streams: Streams, *, after: int = 0) -> "HeartbeatReader":
+    async def start(
+        cls, bus: Bus, streams: Streams, *, after: int = 0, after_ns: int | None = None
+    ) -> "HeartbeatReader":
+        """`after_ns`: as for `RawReader`."""
         # The stream forgets after a day: with a filter, missing sequences are no damage.
         filters = [streams.heartbeat_subject("*")]
-        raw = RawReader(bus, streams.heartbeats, after=after, filters=filters, volatile=True)
+        raw = RawReader(bus, streams.heartbeats, after=after, after_ns=after_ns, filters=filters, volatile=True)
         return cls(await raw.start())
 
     @property

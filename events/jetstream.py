@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 
 from events import codec
-from events.acks import Refusal, decode_ack
+from events.acks import STREAM_FULL, Refusal, decode_ack
 from events.bus import Bus, headers_of
 from events.ending import Closing
 from events.envelope import SYNTHETIC_HEADER, TRACE_HEADER, Draft, Recorded
@@ -20,7 +20,6 @@ TRY_AGAIN = (10158, 10163, 10164, 10167, 10176, 10210, 10211)
 """The next try may succeed, or tell what has become of this one. In a cluster: the same event, or another append on the
 fence's subject, is on its way to the other nodes; the fence cannot be looked up at the moment. Anywhere: the server has
 more to do than it takes; a part of the batch was lost on the way, or took too long; too many batches are in flight."""
-STREAM_FULL = (10077, 10047, 10123, 10122)
 DUPLICATE_IN_BATCH = 10201
 
 

@@ -4,8 +4,9 @@ The lease decides who *should* lead. It is not what makes a second leader harmle
 decision. So the lease may be as approximate as a clock.
 """
 
+import base64
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -14,6 +15,7 @@ from events.bus import Bus
 from events.errors import BrokerRefused, Unacknowledged
 from events.host import host
 from events.jetstream import TRY_AGAIN, WRONG_LAST_SEQUENCE
+from events.stored import stored_message
 from events.streams import Streams
 
 
@@ -21,6 +23,32 @@ class LeaseHolder(msgspec.Struct, frozen=True):
     coordinator_id: str
     nonce: str
     """Tells two processes with one coordinator id apart."""
+
+
+class Held(NamedTuple):
+    """A lease that somebody has."""
+
+    holder: LeaseHolder
+    sequence: int
+    """Of its last renewal."""
+    renewed_at: float
+    """By the broker's clock."""
+
+
+async def held_lease(bus: Bus, streams: Streams) -> Held | None:
+    """Who has it; None: nobody, or somebody of whom nothing is understood.
+
+    Raises:
+        LogError: the broker does not answer, or there is no such system.
+    """
+    stored = await stored_message(bus, streams.leases, {"last_by_subj": streams.lease_subject})
+    if stored is None:
+        return None
+    try:
+        holder = msgspec.json.decode(base64.b64decode(stored.data), type=LeaseHolder)
+    except msgspec.DecodeError:
+        return None
+    return Held(holder, stored.seq, stored.time_ns / 1e9)
 
 
 class Lease:
@@ -79,6 +107,11 @@ class Lease:
         self._sequence = 0
         self._valid_until = 0.0
         return False
+
+    async def take_from(self, held: Held) -> bool:
+        """One try to replace somebody else's, which has not run out. He finds out when he wants to renew it."""
+        self._sequence = held.sequence
+        return await self.acquire_or_renew()
 
     async def release(self) -> None:
         """Lets a standby in at once: the lease is replaced by one that lasts the shortest time there is."""

@@ -51,14 +51,23 @@ class RawReader:
     """
 
     def __init__(
-        self, bus: Bus, stream: str, *, after: int, filters: Sequence[str] = (), volatile: bool = False
+        self,
+        bus: Bus,
+        stream: str,
+        *,
+        after: int,
+        after_ns: int | None = None,
+        filters: Sequence[str] = (),
+        volatile: bool = False,
     ) -> None:
+        """`after_ns`: the broker's time of the message at `after`, in nanoseconds, if it is to be made sure that the
+        stream still holds it, as if this reader had received it."""
         self._bus = bus
         self._stream = stream
         self._filters = list(filters)
         self._volatile = volatile
         self._received = after
-        self._received_ns: int | None = None
+        self._received_ns = after_ns
         """The broker's time of the last message received; None: that was before this reader's time."""
         self._confirmed = True
         """The present consumer has begun with the last message received."""

@@ -8,6 +8,7 @@ from events.bus import Bus
 from events.errors import BrokerRefused
 from events.identity import Id
 from events.log import MESSAGE_BYTES_MAX
+from events.objects import settings_of
 
 STREAM_NOT_FOUND = 10059
 NANOSECONDS = 1_000_000_000
@@ -22,6 +23,12 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
     """On how many nodes of a cluster each message is kept; for streams that are yet to be made."""
     events_bytes_max: int = 4096 * MIB
     heartbeats_bytes_max: int = 512 * MIB
+    snapshots_bytes_max: int = 512 * MIB
+
+    @property
+    def bytes_max(self) -> int:
+        """Of all streams whose size may be set."""
+        return self.events_bytes_max + self.heartbeats_bytes_max + self.snapshots_bytes_max
 
     @property
     def _prefix(self) -> str:
@@ -38,6 +45,11 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def leases(self) -> str:
         return f"{self._prefix}LEASES"
+
+    @property
+    def snapshots(self) -> str:
+        """The object store that holds what leaders have folded. Its stream is called `OBJ_` and this."""
+        return f"{self.namespace}-snapshots"
 
     def event_subject(self, tail: str) -> str:
         return f"{self.namespace}.event.{tail}"
@@ -115,6 +127,17 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
                 "deny_delete": True,
                 "deny_purge": True,
             },
+            common
+            | {
+                "description": "What leaders have folded of the log, to begin from",
+                "max_age": 0,
+                "max_bytes": self.snapshots_bytes_max,
+                "max_msgs_per_subject": -1,
+                "duplicate_window": 1 * NANOSECONDS,
+                # One that is lost costs time: another one, or the whole log, is read instead.
+                **({"persist_mode": "async"} if self.replicas == 1 else {}),
+            }
+            | settings_of(self.snapshots),
         ]
 
 

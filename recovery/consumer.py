@@ -17,7 +17,7 @@ from events.clock import STEP_S, ClusterClock, utc
 from events.ending import ended
 from events.envelope import Draft, Envelope, Provenance, Recorded
 from events.errors import BrokerRefused, Fenced, LogFull, Unacknowledged
-from events.log import EventLog, Fence, Reader
+from events.log import START, EventLog, Fence, Position, Reader
 from events.system import DetectorDegraded, LogDamaged
 from events.worker import RecordedHeartbeat
 from recovery.core import (
@@ -75,7 +75,11 @@ class RecoveryConsumer:
         *,
         source: str,
         clock: ClusterClock | None = None,
+        state: State | None = None,
+        position: Position = START,
     ) -> None:
+        """`state`, if given, is what the log up to `position` comes to: `events` reads on from there, and `heartbeats`
+        from where that state has read to."""
         self._log = event_log
         self._events = events
         self._heartbeats = heartbeats
@@ -98,7 +102,9 @@ class RecoveryConsumer:
         self._listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self._observer = Observer(clock or ClusterClock())
         self.clock = self._observer.clock
-        self.state = State()
+        self.state = state or State()
+        self.position = position
+        """Of the last event that was folded."""
         self.deposed = asyncio.Event()
         """Set when an append showed that the term is over."""
 
@@ -111,6 +117,11 @@ class RecoveryConsumer:
     @property
     def caught_up(self) -> bool:
         return self._events.caught_up
+
+    @property
+    def settled(self) -> bool:
+        """The state is what anybody makes of both streams who reads as far, and the position tells how far that is."""
+        return self._lost is None and bool(self.position.event_id)
 
     def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
         """`listener` is handed every batch after it has been folded. It returns at once and does not raise."""
@@ -224,6 +235,7 @@ class RecoveryConsumer:
             self._observer.dismiss()
         for recorded in batch:
             evolve(state, recorded)
+            self.position = Position(recorded.sequence, recorded.id)
             if self._unsettled is not None and recorded.id == self._unsettled[1][-1].envelope.id:
                 self._unsettled = None
                 self._observer.read("events", recorded.time, sent_at=self._sent_at)

@@ -8,7 +8,7 @@ queues of Unix schedulers, where waiting raises the priority.)
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from heapq import heapify, heappop, heapreplace, merge
 from math import inf
@@ -28,6 +28,17 @@ class WaitingTasks:
     def __init__(self) -> None:
         self._lanes: dict[Lane, dict[Requirement, OrderedDict[str, Task]]] = {}
         self._size = 0
+
+    @classmethod
+    def of(cls, tasks: Iterable[Task]) -> "WaitingTasks":
+        """Those that wait, in whatever order they come."""
+        waiting = cls()
+        for task in sorted(tasks, key=_arrival):
+            waiting.add(task)
+        return waiting
+
+    def ids(self) -> list[str]:
+        return [task.task_id for task in self.in_order()]
 
     def __len__(self) -> int:
         return self._size
@@ -87,6 +98,17 @@ class ByPriority:
     def __init__(self) -> None:
         self._bands: dict[int, dict[str, None]] = {}
         self._priorities: dict[str, int] = {}
+
+    @classmethod
+    def of(cls, tasks: Iterable[Task]) -> "ByPriority":
+        """In the order in which they have come."""
+        line = cls()
+        for task in tasks:
+            line.add(task)
+        return line
+
+    def ids(self) -> list[str]:
+        return list(self)
 
     def __repr__(self) -> str:
         return f"ByPriority({list(self)})"

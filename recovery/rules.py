@@ -32,6 +32,15 @@ class Rules(NamedTuple):
     """By the pace of the farm."""
 
 
+class Chapters(NamedTuple):
+    """What a rule book has been told, and nothing that follows from it."""
+
+    kept: tuple[Rules, ...]
+    forgotten: Thresholds | None
+    interval_forgotten: float
+    margin_forgotten: float
+
+
 class RuleBook:
     def __init__(self) -> None:
         self._kept = [Rules(0, Policy(), 1.0)]
@@ -46,6 +55,18 @@ class RuleBook:
 
     def __repr__(self) -> str:
         return f"RuleBook({self._kept}, {self._forgotten})"
+
+    def chapters(self) -> Chapters:
+        return Chapters(tuple(self._kept), self._forgotten, self._interval_forgotten, self._margin_forgotten)
+
+    @classmethod
+    def of(cls, chapters: Chapters) -> "RuleBook":
+        book = cls()
+        book._kept = list(chapters.kept)
+        book._forgotten = chapters.forgotten
+        book._interval_forgotten, book._margin_forgotten = chapters.interval_forgotten, chapters.margin_forgotten
+        book._summarise()
+        return book
 
     def change(self, sequence: int, policy: Policy, stretch: float, *, unheard: bool = False) -> None:
         """The event at `sequence` puts others in force. `unheard`: nobody can live by any before it."""

@@ -1,6 +1,6 @@
 """When each entity next owes something: an index over the state, kept so that a cycle costs what has changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 
 NEVER = float("inf")
@@ -24,6 +24,17 @@ class Timers:
         """The earliest heap entry of each key; one of each at most is kept in mind, so the heap stays small."""
         self._ripe = Ripe()
         self._looked_at = AT_ONCE
+
+    @classmethod
+    def of(cls, times: Mapping[str, float]) -> "Timers":
+        timers = cls()
+        for key, at in times.items():
+            timers.set(key, at)
+        return timers
+
+    def times(self) -> Mapping[str, float]:
+        """All that is set, to be looked at."""
+        return self._at
 
     def set(self, key: str, at: float) -> None:
         """`NEVER` clears the key."""

@@ -86,7 +86,12 @@ async def bus(broker: BrokerProcess) -> AsyncIterator[Bus]:
 async def streams(bus: Bus) -> AsyncIterator[Streams]:
     """The streams of a namespace that no other test uses; they exist, and are removed afterwards."""
     namespace = f"t{new_id().replace('-', '')[-16:]}"
-    own = Streams(namespace=namespace, events_bytes_max=STREAM_BYTES_MAX, heartbeats_bytes_max=STREAM_BYTES_MAX)
+    own = Streams(
+        namespace=namespace,
+        events_bytes_max=STREAM_BYTES_MAX,
+        heartbeats_bytes_max=STREAM_BYTES_MAX,
+        snapshots_bytes_max=STREAM_BYTES_MAX,
+    )
     await ensure_streams(bus, own)
     yield own
     for configuration in own.configurations():

@@ -33,6 +33,7 @@ OURS = frozenset({*LAYERS, "resurgam", "tests", "bench", "examples"})
 # The modules of recovery/ that know the world. All others are the core: a fold must give the same anywhere, any time.
 DRIVERS: Mapping[str, str] = {
     "recovery/consumer.py": "reads the log, asks the core, appends its decisions",
+    "recovery/snapshots.py": "finds what a former leader has folded, and asks the streams whether it still holds",
     "recovery/__main__.py": "the command line",
 }
 PURE_LIBRARIES = _words("""

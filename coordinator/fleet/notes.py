@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar, cast
 
+import msgspec
+
 from events.base import Event, WorkerEvent
 from events.envelope import Recorded
 from events.heartbeats import HeartbeatReader
+from events.kinds import AnyEvent
 from events.system import DetectorDegraded, LeaderElected
 from events.worker import RecordedHeartbeat
 
@@ -28,8 +31,11 @@ class WorkerNotes:
 
     __slots__ = ("_latest",)
 
-    def __init__(self) -> None:
-        self._latest: list[Noted[WorkerEvent]] = []
+    def __init__(self, latest: "list[Noted[WorkerEvent]] | None" = None) -> None:
+        self._latest: list[Noted[WorkerEvent]] = latest or []
+
+    def all(self) -> "list[Noted[WorkerEvent]]":
+        return self._latest
 
     def take(self, noted: Noted[WorkerEvent]) -> None:
         kind = type(noted.event)
@@ -54,6 +60,24 @@ class Notes:
         self.doubt: Noted[DetectorDegraded] | None = None
         self.elected: Noted[LeaderElected] | None = None
 
+    def freeze(self) -> bytes:
+        """All of them as bytes, for a snapshot."""
+        workers = {worker_id: notes.all() for worker_id, notes in self.workers.items()}
+        return msgspec.msgpack.encode((workers, self.doubt, self.elected))
+
+    @classmethod
+    def thaw(cls, data: bytes) -> "Notes":
+        """Raises msgspec.DecodeError if these are no notes."""
+        workers, doubt, elected = _frozen.decode(data)
+        notes = cls()
+        notes.workers = {
+            worker_id: WorkerNotes([cast("Noted[WorkerEvent]", Noted(*one)) for one in latest])
+            for worker_id, latest in workers.items()
+        }
+        notes.doubt = None if doubt is None else Noted(*cast("Noted[DetectorDegraded]", doubt))
+        notes.elected = None if elected is None else Noted(*cast("Noted[LeaderElected]", elected))
+        return notes
+
     def take(self, batch: Sequence[Recorded]) -> None:
         for recorded in batch:
             event = recorded.event
@@ -66,6 +90,11 @@ class Notes:
                 self.doubt = _noted(recorded, event)
             elif isinstance(event, LeaderElected):
                 self.elected = _noted(recorded, event)
+
+
+_Frozen = tuple[AnyEvent, str, int, float, str | None]
+"""A note, as it is written."""
+_frozen = msgspec.msgpack.Decoder(tuple[dict[str, list[_Frozen]], _Frozen | None, _Frozen | None])
 
 
 def _noted(recorded: Recorded, event: E) -> Noted[E]:

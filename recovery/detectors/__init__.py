@@ -7,7 +7,7 @@ the present silence becomes suspicious, and at which it is fatal.
 
 from events.policy import Policy
 from events.thresholds import Thresholds
-from recovery.detectors.arrivals import ARRIVALS_MAX, Arrivals, intervals_between
+from recovery.detectors.arrivals import ARRIVALS_MAX, Arrivals, Heard, intervals_between
 from recovery.detectors.deadline import Deadline
 from recovery.detectors.detector import Detector
 from recovery.detectors.phi import PhiAccrual
@@ -18,6 +18,7 @@ __all__ = [
     "Arrivals",
     "Deadline",
     "Detector",
+    "Heard",
     "PhiAccrual",
     "detector_for",
     "intervals_between",

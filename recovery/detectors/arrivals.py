@@ -8,9 +8,18 @@ from array import array
 from collections.abc import Sequence
 from itertools import pairwise
 from math import inf
+from typing import NamedTuple
 
 ARRIVALS_MAX = 32
 """Heartbeats that are remembered of each worker, 264 bytes of times and as many of sequences."""
+
+
+class Heard(NamedTuple):
+    """The same, in the order of time."""
+
+    incarnation: int
+    times: list[float]
+    sequences: list[int]
 
 
 class Arrivals:
@@ -24,6 +33,24 @@ class Arrivals:
         self._sequences = array("q", bytes(8 * ARRIVALS_MAX))
         self._count = 0
         """All that ever came."""
+
+    @classmethod
+    def of(cls, heard: Heard) -> "Arrivals":
+        """Raises ValueError where that are more than a ring holds."""
+        arrivals = cls(heard.incarnation)
+        count = len(heard.times)
+        if count > ARRIVALS_MAX or len(heard.sequences) != count:
+            raise ValueError(f"{count} arrivals with {len(heard.sequences)} sequences: {ARRIVALS_MAX} are remembered")
+        arrivals._times[:count] = array("d", heard.times)
+        arrivals._sequences[:count] = array("q", heard.sequences)
+        arrivals._count = count
+        return arrivals
+
+    def heard(self) -> Heard:
+        order = self._order()
+        return Heard(
+            self.incarnation, [self._times[place] for place in order], [self._sequences[place] for place in order]
+        )
 
     def __repr__(self) -> str:
         return f"Arrivals({self.incarnation}, {self.times()})"
@@ -42,9 +69,12 @@ class Arrivals:
 
     def times(self, behind: int = 0) -> list[float]:
         """Of the last heartbeats, oldest first; only of those behind that sequence."""
+        return [self._times[place] for place in self._order() if self._sequences[place] > behind]
+
+    def _order(self) -> list[int]:
+        """The places that are filled, by time."""
         first = self._count % ARRIVALS_MAX if self.full else 0
-        order = [*range(first, min(self._count, ARRIVALS_MAX)), *range(first)]
-        return [self._times[place] for place in order if self._sequences[place] > behind]
+        return [*range(first, min(self._count, ARRIVALS_MAX)), *range(first)]
 
     def unbroken_since(self, gap_max: float, behind: int = 0) -> float:
         """The time of the first one from which on each has come within `gap_max` seconds of the one before, and not by

@@ -230,8 +230,8 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_streams_shrink_to_a_small_disk() -> None:
     small = streams_fitting("x", 1000 * MIB)
-    assert small.events_bytes_max == 700 * MIB
-    assert small.events_bytes_max + small.heartbeats_bytes_max < 1000 * MIB
+    assert small.events_bytes_max == 650 * MIB
+    assert small.bytes_max < 1000 * MIB
     assert streams_fitting("x", 100_000 * MIB).events_bytes_max == 4096 * MIB
 
 

@@ -39,7 +39,12 @@ from worker.witness import serve_presence
 
 RESURGAM = Path(sys.executable).with_name("resurgam")
 FACT = CoordinatorStopped(coordinator_id="c1")
-STREAMS = Streams(replicas=3, events_bytes_max=STREAM_BYTES_MAX, heartbeats_bytes_max=STREAM_BYTES_MAX)
+STREAMS = Streams(
+    replicas=3,
+    events_bytes_max=STREAM_BYTES_MAX,
+    heartbeats_bytes_max=STREAM_BYTES_MAX,
+    snapshots_bytes_max=STREAM_BYTES_MAX,
+)
 
 
 @asynccontextmanager

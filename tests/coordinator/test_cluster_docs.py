@@ -61,8 +61,10 @@ def url(tmp_path: Path) -> Iterator[str]:
 async def test_it_gives_the_account_what_a_coordinator_wants(url: str) -> None:
     bus = await Connection.connect(url, name="coordinator/c1")
     agent = await Connection.connect(url, name="agent/w1")
-    streams = Streams(events_bytes_max=STREAM_BYTES_MAX, heartbeats_bytes_max=STREAM_BYTES_MAX)
-    assert len(await ensure_streams(bus, streams)) == 3
+    streams = Streams(
+        events_bytes_max=STREAM_BYTES_MAX, heartbeats_bytes_max=STREAM_BYTES_MAX, snapshots_bytes_max=STREAM_BYTES_MAX
+    )
+    assert len(await ensure_streams(bus, streams)) == 4
     assert await advisories_come(bus, lambda name: Connection.connect(url, name=name))
     await serve_presence(agent, streams, "w1", "agent")
     await agent.flush()

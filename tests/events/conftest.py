@@ -28,7 +28,10 @@ REAL, SIMULATED = "nats-server", "simulated"
 def own_streams() -> Streams:
     """A namespace that no other test uses."""
     return Streams(
-        namespace=f"t{new_id().replace('-', '')[-16:]}", events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB
+        namespace=f"t{new_id().replace('-', '')[-16:]}",
+        events_bytes_max=64 * MIB,
+        heartbeats_bytes_max=64 * MIB,
+        snapshots_bytes_max=64 * MIB,
     )
 
 

@@ -180,7 +180,9 @@ async def test_a_lease_is_there_for_its_time_and_then_gone(bus: Bus, streams: St
 
 async def test_heartbeats_make_room_for_newer_ones(side: Side) -> None:
     bus = side.bus
-    streams = Streams(namespace=own_streams().namespace, events_bytes_max=MIB, heartbeats_bytes_max=64 * 1024)
+    streams = Streams(
+        namespace=own_streams().namespace, events_bytes_max=MIB, heartbeats_bytes_max=64 * 1024, snapshots_bytes_max=MIB
+    )
     await ensure_streams(bus, streams)
     subject = streams.heartbeat_subject("w1")
     for _ in range(100):

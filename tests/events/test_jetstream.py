@@ -144,7 +144,9 @@ async def test_too_many_batches_at_once_may_be_sent_again(log: JetStreamLog, bus
 
 @pytest.mark.parametrize("size", [1, 3])
 async def test_a_full_log_says_so_and_stores_nothing_more(bus: Bus, size: int) -> None:
-    streams = Streams(namespace=own_streams().namespace, events_bytes_max=64 * 1024, heartbeats_bytes_max=MIB)
+    streams = Streams(
+        namespace=own_streams().namespace, events_bytes_max=64 * 1024, heartbeats_bytes_max=MIB, snapshots_bytes_max=MIB
+    )
     await ensure_streams(bus, streams)
     event_log = JetStreamLog(bus, streams)
     stored: list[str] = []

@@ -298,7 +298,9 @@ async def test_what_waits_to_be_read_is_lost_as_well(broker: Forgetful, streams:
 
 async def test_heartbeats_that_have_expired_are_not_lost(broker: Forgetful, streams: Streams) -> None:
     bus = broker.bus
-    small = Streams(namespace=f"{streams.namespace}s", events_bytes_max=MIB, heartbeats_bytes_max=4096)
+    small = Streams(
+        namespace=f"{streams.namespace}s", events_bytes_max=MIB, heartbeats_bytes_max=4096, snapshots_bytes_max=MIB
+    )
     await ensure_streams(bus, small)
     reader = await HeartbeatReader.start(bus, small)
     await beat(bus, small, 1)

@@ -57,6 +57,7 @@ from events.worker import (
     WorkerVanished,
 )
 from recovery.core import observe
+from recovery.frozen import freeze, thaw
 from tests.recovery.nonsense_orders import ORDERS, PAUSES
 from tests.recovery.story import WORK, Story, policy_changed, registered, submitted
 
@@ -362,6 +363,10 @@ class Nonsense:
                 heartbeats_sequence=len(self.story.beats),
             )
         )
+
+    def restart(self, _one: int, _two: int, _three: int) -> None:
+        """Whoever goes on has not folded what there was, but read a snapshot."""
+        self.story.state = thaw(freeze(self.story.state))
 
     def lead(self, _one: int, _two: int, _three: int) -> None:
         self.story.lead()

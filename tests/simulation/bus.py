@@ -17,7 +17,7 @@ import structlog
 
 from events.bus import PAYLOAD_BYTES_MAX, Bus, Handler, Subscription
 from events.connection import CONNECT_TIMEOUT_S, PING_INTERVAL_S, PINGS_OUTSTANDING_MAX
-from events.errors import BrokerRefused, Unacknowledged, Unreachable
+from events.errors import BrokerRefused, NobodyListens, Unacknowledged, Unreachable
 from tests.simulation.network import Wire
 from tests.simulation.protocol import (
     CONNECT,
@@ -340,7 +340,7 @@ class SimBus(Bus):
         if message is None:
             raise Unacknowledged(f"no answer on {subject} within {timeout_s:g} s")
         if message.headers is not None and message.headers.get("Status") == "503":
-            raise Unacknowledged(f"nobody answers on {subject}: is JetStream enabled?")
+            raise NobodyListens(f"nobody answers on {subject}: is JetStream enabled?")
         return message.data
 
     async def publish(

@@ -84,6 +84,9 @@ class FaultKind(enum.StrEnum):
     ORDERS_UNHEARD = "orders_unheard"
     EVERYTHING_FAILS = "everything_fails"
     SECOND_PROCESS = "second_process"
+    SNAPSHOT_LOST = "snapshot_lost"
+    SNAPSHOT_CORRUPT = "snapshot_corrupt"
+    SNAPSHOT_STALE = "snapshot_stale"
 
 
 class Wave(NamedTuple):
@@ -109,6 +112,11 @@ WAVES = (
     ),
     # The number keeps the seeds clear of it by which docs/simulator.md shows other mistakes.
     Wave("second process 268", (FaultKind.SECOND_PROCESS,), chance=0.35),
+    Wave(
+        "snapshots",
+        (FaultKind.SNAPSHOT_LOST, FaultKind.SNAPSHOT_CORRUPT, FaultKind.SNAPSHOT_STALE),
+        chance=0.3,
+    ),
 )
 
 
@@ -186,6 +194,9 @@ NATURES: dict[FaultKind, Nature] = {
         "worker", "for duration whatever its machine runs fails at once, or never begins"
     ),
     FaultKind.SECOND_PROCESS: Nature("worker", "another process is started under its id, mostly on another machine"),
+    FaultKind.SNAPSHOT_LOST: Nature("system", "one message of a snapshot is gone, in silence"),
+    FaultKind.SNAPSHOT_CORRUPT: Nature("system", "one bit flips in a message of a snapshot"),
+    FaultKind.SNAPSHOT_STALE: Nature("system", "all snapshots but the oldest are gone"),
 }
 """In cases of several victims (which task, which event, which policy) `Fault.choice` decides."""
 
@@ -273,6 +284,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     orders_unheard: Hazard = Hazard(4, duration_s=STUCK)
     everything_fails: Hazard = Hazard(2, duration_s=OUTAGE)
     second_process: Hazard = Hazard(10)
+    snapshot_lost: Hazard = Hazard(4)
+    snapshot_corrupt: Hazard = Hazard(4)
+    snapshot_stale: Hazard = Hazard(4)
 
     together: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """The share of all faults that come within moments of another one."""

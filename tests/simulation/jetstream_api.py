@@ -74,15 +74,20 @@ def _delete_stream(server: Server, name: str, _: dict[str, Any]) -> dict[str, An
     return {"success": True}
 
 
-def _describe_stream(server: Server, name: str, _: dict[str, Any]) -> dict[str, Any]:
-    return _described(_stream(server, name))
+def _describe_stream(server: Server, name: str, body: dict[str, Any]) -> dict[str, Any]:
+    stream = _stream(server, name)
+    described = _described(stream)
+    if "subjects_filter" in body:
+        described["state"]["subjects"] = stream.subjects_matching(body["subjects_filter"])
+    return described
 
 
-def _purge_stream(server: Server, name: str, _: dict[str, Any]) -> dict[str, Any]:
+def _purge_stream(server: Server, name: str, body: dict[str, Any]) -> dict[str, Any]:
     stream = _stream(server, name)
     if stream.configuration.get("deny_purge"):
         raise Refused(500, 10110, "stream purge not permitted")
-    purged = [stream.remove(record.sequence) for record in list(stream.existing())]
+    which = body.get("filter", ">")
+    purged = [stream.remove(record.sequence) for record in list(stream.existing()) if matches(which, record.subject)]
     return {"success": True, "purged": len(purged)}
 
 

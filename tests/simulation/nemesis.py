@@ -5,7 +5,14 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.simulation import strikes_machines, strikes_people, strikes_services, strikes_useless, strikes_workers
+from tests.simulation import (
+    strikes_machines,
+    strikes_people,
+    strikes_services,
+    strikes_snapshots,
+    strikes_useless,
+    strikes_workers,
+)
 from tests.simulation.arena import Arena, Strike, last_started, start_worker
 from tests.simulation.faults import Fault, FaultKind
 from tests.simulation.schedule import schedule_of
@@ -22,6 +29,7 @@ STRIKES: dict[FaultKind, Strike] = {
     **strikes_machines.STRIKES,
     **strikes_people.STRIKES,
     **strikes_useless.STRIKES,
+    **strikes_snapshots.STRIKES,
 }
 
 

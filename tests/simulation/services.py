@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.leadership import Leadership
+from coordinator.snapshots import Custom
 from coordinator.strategies.toolbox import Toolbox
+from coordinator.vacancy import connection_name
 from events.bus import Bus
 from events.errors import LogError
 from events.jetstream import JetStreamLog
+from events.objects import ObjectStore
 from events.policy import Policy
 from events.streams import Streams, ensure_streams
 from events.writer import Writer
@@ -24,6 +27,8 @@ BOOT_S = (0.3, 0.9)
 RESPAWN_S = (0.5, 2.0)
 """Until a service manager starts again what has ended by itself."""
 UNREACHABLE = 3
+SNAPSHOT_EVENTS = 60
+"""Few, so that most of those that begin anew find one, and none of it is new any more."""
 
 
 class Service:
@@ -39,6 +44,10 @@ class Service:
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.alive
+
+    @property
+    def connection_name(self) -> str:
+        return self.host.name
 
     def start(self) -> None:
         self._wanted = True
@@ -90,7 +99,7 @@ class Service:
     async def _run(self, process: SimProcess) -> int:
         try:
             await asyncio.sleep(self.host.uniform(*BOOT_S))
-            bus = await self.connect(process, self.host.name)
+            bus = await self.connect(process, self.connection_name)
             try:
                 await self.serve(bus)
             finally:
@@ -100,6 +109,11 @@ class Service:
         except asyncio.CancelledError:
             return 0  # SIGTERM
         return 0
+
+
+async def at_once(make: Callable[[], bytes]) -> bytes:
+    """In the place of a child process."""
+    return make()
 
 
 class SimCoordinator(Service):
@@ -113,13 +127,20 @@ class SimCoordinator(Service):
         self.leadership: Leadership | None = None
 
     @property
+    def connection_name(self) -> str:
+        return connection_name(self.host.name)
+
+    @property
     def leading(self) -> bool:
         return self.alive and self.leadership is not None and self.leadership.status().leading
 
     async def serve(self, bus: Bus) -> None:
         await ensure_streams(bus, self._streams)
         log = JetStreamLog(bus, self._streams)
-        self.leadership = Leadership(log, bus, self._streams, self.host.name, self._policy, self._toolbox)
+        snapshots = Custom(ObjectStore(bus, self._streams.snapshots), SNAPSHOT_EVENTS, at_once)
+        self.leadership = Leadership(
+            log, bus, self._streams, self.host.name, self._policy, self._toolbox, snapshots=snapshots
+        )
         await self.leadership.run()
 
     def died(self) -> None:

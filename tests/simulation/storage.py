@@ -1,6 +1,7 @@
 """The messages of a stream of the simulated broker, by sequence."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -82,6 +83,10 @@ class Storage:
             )
         return self._last_by_subject.get(pattern, 0)
 
+    def subjects_matching(self, pattern: str) -> dict[str, int]:
+        """How many messages each has."""
+        return Counter(record.subject for record in self.existing() if matches(pattern, record.subject))
+
     def existing(self, after: int = 0) -> Iterator[Stored]:
         """What is stored behind a sequence, in order."""
         first = max(self._first, after - self.offset)
@@ -118,6 +123,10 @@ class Storage:
                 self.offset += self._first
                 self._first = 0
         return True
+
+    def replace(self, record: Stored) -> None:
+        """What the disk holds in the place of a message has become another one."""
+        self.records[record.sequence - self.offset - 1] = record
 
     def _find_last_on(self, subject: str, index: int) -> None:
         for earlier in range(index - 1, self._first - 1, -1):

@@ -117,6 +117,8 @@ class Stream(Storage):
                 self._check_room(size)
 
     def _check_condition(self, subject: str, headers: Headers) -> None:
+        if "Nats-Rollup" in headers and not self.configuration.get("allow_rollup_hdrs"):
+            raise Refused(400, 10111, "rollup not permitted")
         stream = headers.get("Nats-Expected-Stream")
         if stream is not None and stream != self.name:
             raise Refused(400, 10060, "expected stream does not match")
@@ -154,6 +156,9 @@ class Stream(Storage):
             self._note(record, record.headers)
         if self._per_subject_max == 1 and before:
             self.remove(before)
+        if message.headers is not None and message.headers.get("Nats-Rollup") == "sub":
+            for earlier in [one.sequence for one in self.existing() if one.subject == message.subject][:-1]:
+                self.remove(earlier)
         while 0 <= self._bytes_max < self.bytes:
             self.remove(self.first_sequence)
         if self._age_max_ns:

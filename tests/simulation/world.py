@@ -81,7 +81,7 @@ class World:
         """By their hosts. The host of the first one of an id bears its name."""
         self.user = SimProcess(loop, self._host("client"), "client")
         self.client: Client
-        events, heartbeats, _ = (self.broker.add_stream(stream) for stream in self.streams.configurations())
+        events, heartbeats, *_ = (self.broker.add_stream(stream) for stream in self.streams.configurations())
         self.watch.attach(events, heartbeats)
         self.nemesis = Nemesis(self)
 

@@ -264,7 +264,7 @@ async def mortal(tmp_path: Path) -> AsyncIterator[tuple[Farm, MortalBroker]]:
     broker = MortalBroker(tmp_path, nats_server_binary())
     await broker.start()
     bus = await Connection.connect(broker.url, name="test")
-    streams = Streams(events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB)
+    streams = Streams(events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB, snapshots_bytes_max=64 * MIB)
     await ensure_streams(bus, streams)
     farm = Farm(bus, streams)
     await farm.rule()
@@ -322,7 +322,7 @@ async def test_a_worker_waits_for_the_streams(tmp_path: Path) -> None:
     broker = MortalBroker(tmp_path, nats_server_binary())
     await broker.start()
     bus = await Connection.connect(broker.url, name="test")
-    farm = Farm(bus, Streams(events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB))
+    farm = Farm(bus, Streams(events_bytes_max=64 * MIB, heartbeats_bytes_max=64 * MIB, snapshots_bytes_max=64 * MIB))
     worker = farm.launch()
     assert worker.process.stderr is not None
     line = await asyncio.to_thread(worker.process.stderr.readline)
