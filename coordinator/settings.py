@@ -97,6 +97,7 @@ POLICY_HELP = {
     "verdict_retries": "How often a task is run again because it failed.",
     "poison_deaths": "Workers that may die under a task; then it runs alone, and if one more dies it is quarantined.",
     "quarantine_ttl": "How long work that was quarantined is not run again.",
+    "stranded_after": "How long nobody may have the labels that a waiting task requires before the log says so.",
     "priority_ageing": "Seconds of waiting that weigh as much as one step of priority.",
     "requeue_rate": "Tasks of failed workers that are put back a second, beyond a burst.",
     "requeue_burst": "Tasks of failed workers that are put back at once, before the rate counts.",

@@ -36,6 +36,7 @@ from events.task import (
     TaskReturned,
     TaskRevoked,
     TaskStarted,
+    TaskStranded,
     TaskSubmitted,
 )
 from events.worker import (
@@ -97,6 +98,7 @@ AnyEvent = (
     | TaskSubmitted
     | TaskAssigned
     | TaskIsolated
+    | TaskStranded
     | TaskRevoked
     | TaskHung
     | TaskStarted

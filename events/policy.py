@@ -127,6 +127,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """So many workers, or processes of theirs, may die under a task before it has to run alone."""
     quarantine_ttl: Seconds = 604_800.0
     """For so long the same work is not run again that has been quarantined. A week."""
+    stranded_after: Seconds = 10.0
+    """Without a worker, there or expected, that has the labels which a waiting task requires, the log says so."""
     priority_ageing: Seconds = 300.0
     """Of waiting weigh as much as one step of priority, so that nothing waits for ever."""
     requeue_rate: Annotated[float, Meta(gt=0, le=100_000)] = 50.0

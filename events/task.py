@@ -72,6 +72,13 @@ class TaskIsolated(TaskEvent, tag="task.isolated", frozen=True, kw_only=True):
     deaths: tuple[Death, ...] = ()
 
 
+class TaskStranded(TaskEvent, tag="task.stranded", frozen=True, kw_only=True):
+    """Nobody who is there, or is expected back, has the labels that it requires. It waits for somebody who has."""
+
+    requires: dict[str, str]
+    workers_expected: Sequence = 0
+
+
 class TaskRevoked(AddressedTaskEvent, tag="task.revoked", frozen=True, kw_only=True):
     """The worker must stop this attempt and report it as cancelled; if it has not begun, hand it back."""
 

@@ -42,6 +42,7 @@ HANDLERS: Handlers = {
     task.TaskRevoked: task_rows.seen,
     task.TaskHung: task_rows.seen,
     task.TaskIsolated: task_rows.seen,
+    task.TaskStranded: task_rows.stranded,
     task.TaskStarted: task_rows.started,
     task.TaskAttemptFinished: task_rows.seen,
     task.TaskReturned: task_rows.seen,

@@ -27,6 +27,7 @@ from events.task import (
     TaskReturned,
     TaskRevoked,
     TaskStarted,
+    TaskStranded,
     TaskSubmitted,
 )
 from events.work import AnyWork, CommandWork
@@ -73,8 +74,16 @@ def assigned(rows: WorkingSet, at: Recorded, event: TaskAssigned) -> None:
         _work(row, event.work)
     if row.status == COMPLETED:
         return
-    row.status, row.worker_id = "assigned", event.worker_id
+    row.status, row.worker_id, row.message = "assigned", event.worker_id, None
     row.attempts = max(row.attempts, event.attempt)
+
+
+def stranded(rows: WorkingSet, at: Recorded, event: TaskStranded) -> None:
+    """Said in `message` until somebody is given the task."""
+    row = rows.task(event.task_id, at.sequence)
+    if row is not None and row.status != COMPLETED:
+        labels = ", ".join(f"{name}={value}" for name, value in event.requires.items())
+        row.message = f"no worker that is expected has {labels}"
 
 
 def started(rows: WorkingSet, at: Recorded, event: TaskStarted) -> None:

@@ -7,6 +7,7 @@ from recovery.entities import Run, Task, Worker
 from recovery.fitness import clear
 from recovery.indexes import index_availability, index_task, load_level
 from recovery.lifecycle import TASK, TaskStatus
+from recovery.needs import note_left
 from recovery.poison import is_held, note_death
 from recovery.state import State
 from recovery.timers import NEVER
@@ -20,6 +21,8 @@ def change(state: State, task: Task, status: TaskStatus, recorded: Recorded) -> 
     if task.status in ("queued", "isolated"):
         state.suspects.discard(task.task_id)
         give_back(state, task)
+        if status != "isolated":
+            note_left(state, task)
     state.tasks_by_status[task.status] -= 1
     state.tasks_by_status[status] += 1
     task.status = status

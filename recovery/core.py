@@ -12,13 +12,21 @@ from collections.abc import Iterator
 from itertools import chain, islice
 
 from recovery.decide_system import owed_to_system
-from recovery.decide_tasks import owed_assignments, owed_to_barred, owed_to_orphans, owed_to_settle, requeues_due
+from recovery.decide_tasks import (
+    owed_assignments,
+    owed_to_barred,
+    owed_to_orphans,
+    owed_to_settle,
+    owed_to_stranded,
+    requeues_due,
+)
 from recovery.decide_useless import owed_to_useless
 from recovery.decide_watch import awaits_witness, heard_ahead, owed_to_watch
 from recovery.decide_workers import owed_to_workers
 from recovery.decisions import DECISIONS_MAX, RULES_VERSION, Decision
 from recovery.evolve import evolve, forget_beats, observe, recall_beats
 from recovery.flapping import owed_to_flapping
+from recovery.needs import stranding_due
 from recovery.state import State
 
 __all__ = [
@@ -53,10 +61,11 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
         owed_to_watch(state, now),
         owed_to_settle(state),
         owed_to_barred(state, now),
+        owed_to_stranded(state, now),
         owed_assignments(state, now),
     )
 
 
 def next_due(state: State) -> float:
     """The cluster time at which `decide` may owe more than it does now, if no event comes; infinite for never."""
-    return min(state.timers.next(), state.useless.next(), requeues_due(state))
+    return min(state.timers.next(), state.useless.next(), requeues_due(state), stranding_due(state))

@@ -10,6 +10,7 @@ from events.task import (
     TaskCompleted,
     TaskRequeued,
     TaskRevoked,
+    TaskStranded,
     Verdict,
 )
 from events.worker import Death
@@ -18,6 +19,7 @@ from recovery.decisions import Decision, infrastructure_retries, verdict_retries
 from recovery.entities import Late, Quarantined, Result, Task
 from recovery.indexes import orphaned
 from recovery.lifecycle import WAITING
+from recovery.needs import stranded_at
 from recovery.pacing import charged, open_at
 from recovery.placement import Placement
 from recovery.poison import quarantined
@@ -222,6 +224,19 @@ def _completed(task: Task, verdict: Verdict, message: str, rule: str, deaths: tu
         deaths=deaths,
     )
     return Decision(event, rule, task.event_id, task.run_id, task.synthetic)
+
+
+def owed_to_stranded(state: State, now: float) -> Iterator[Decision]:
+    """For waiting tasks that require what nobody has who is there or expected."""
+    for requirement in state.unmet:
+        if now < stranded_at(state, requirement):
+            continue
+        for task_id in state.needs[requirement].unsaid:
+            task = state.tasks[task_id]
+            if task.unwanted or (task_id in state.barred and quarantined(state, task, now) is not None):
+                continue
+            event = TaskStranded(task_id=task_id, requires=dict(requirement), workers_expected=state.workers_expected)
+            yield Decision(event, "nobody has the labels it requires", task.event_id, task.run_id, task.synthetic)
 
 
 def owed_assignments(state: State, now: float) -> Iterator[Decision]:

@@ -306,6 +306,8 @@ class Task:
     """The worker that is set apart for it, while it is `isolated`; empty: it waits for one."""
     isolated: bool = False
     """The present attempt is alone on its worker."""
+    stranded: bool = False
+    """The log says that nobody has the labels that it requires, since it last was given to anybody."""
     condemned: bool = False
     """And its worker, or a process of it, has died under it all the same."""
     verdict: Verdict | None = None
@@ -338,6 +340,18 @@ class Incident:
     event_id: str
     synthetic: str | None = None
     """Label of the synthetic failures without which it would not have been opened."""
+
+
+@dataclass(slots=True)
+class Need:
+    """What is known of one set of labels that waiting tasks require."""
+
+    tasks: dict[str, None] = field(default_factory=dict)
+    """Those that wait with this requirement."""
+    unsaid: dict[str, None] = field(default_factory=dict)
+    """Those of them that the log does not call stranded yet."""
+    unmet_since: float | None = None
+    """None: somebody has the labels."""
 
 
 class ParkedMessage(NamedTuple):

@@ -19,6 +19,7 @@ from events.system import (
     SystemStatusChanged,
     WatchContinued,
 )
+from recovery import needs
 from recovery.entities import Incident, Loss, Pause, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
@@ -55,10 +56,11 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     state.policy_recorded = True
     state.policy_actor = event.actor
     state.requeues_until = dated(state.policy, state.requeues_until, recorded.time)
+    needs.date(state, recorded.time)
     for worker in state.workers.values():
         worker.unavailable = {}
     _change_rules(state, recorded.sequence, state.rules.stretch)
-    refile(state)
+    refile(state, recorded.time)
     return True
 
 
@@ -111,6 +113,7 @@ def detector_degraded(state: State, recorded: Recorded, event: DetectorDegraded)
     if event.reason == "heartbeats_lost":
         _forget_beats(state, recorded, event.heartbeats_sequence)
     state.requeues_until = dated(state.policy, state.requeues_until, recorded.time)
+    needs.date(state, recorded.time)
     for worker in state.workers.values():
         _date(worker, recorded.time, state.policy)
     _index_all_workers(state)

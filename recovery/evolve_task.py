@@ -14,6 +14,7 @@ from events.task import (
     TaskReturned,
     TaskRevoked,
     TaskStarted,
+    TaskStranded,
     TaskSubmitted,
 )
 from events.work import fingerprint, name_of
@@ -23,6 +24,7 @@ from recovery.fitness import PASSED, note_end
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_useless, load_level, orphaned, takes_work
 from recovery.lifecycle import TASK, WAITING, TaskStatus
+from recovery.needs import note_said
 from recovery.overdue import hung_from, limit_s
 from recovery.pacing import charged
 from recovery.poison import file_waiting, note_crash, note_verdict, quarantined
@@ -54,9 +56,18 @@ def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
     state.tasks[task.task_id] = task
     state.runs.setdefault(task.run_id, {})[task.task_id] = None
     state.tasks_by_status["queued"] += 1
-    state.waiting.add(task)
+    file_waiting(state, task, recorded.time)
     if quarantined(state, task, recorded.time) is not None:
         state.barred[task.task_id] = None
+    return True
+
+
+def stranded(state: State, recorded: Recorded, event: TaskStranded) -> bool:
+    del recorded
+    task = state.tasks.get(event.task_id)
+    if task is None or task.status not in WAITING or task.stranded:
+        return False
+    note_said(state, task)
     return True
 
 
@@ -115,6 +126,7 @@ def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
     task.worker_id = event.worker_id
     task.incarnation = event.incarnation
     task.revoked = task.began = task.hung = task.forgotten = task.condemned = False
+    task.stranded = False
     task.isolated = event.isolated
     _hold(state, worker, task, recorded.time)
     index_task(state, task)
@@ -229,7 +241,7 @@ def requeued(state: State, recorded: Recorded, event: TaskRequeued) -> bool:
         task.verdict_used += 1
     task.result = None
     task.queued_sequence = recorded.sequence
-    file_waiting(state, task)
+    file_waiting(state, task, recorded.time)
     index_task(state, task)
     return True
 
@@ -306,6 +318,7 @@ HANDLERS: dict[type[Event], Handler] = {
     TaskSubmitted: submitted,
     TaskAssigned: assigned,
     TaskIsolated: isolated,
+    TaskStranded: stranded,
     TaskStarted: started,
     TaskAttemptFinished: attempt_finished,
     TaskReturned: returned,

@@ -25,14 +25,17 @@ from recovery.flapping import forgive
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_made_up, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LEAVING, LIVE, WORKER, WorkerStatus
+from recovery.needs import count_labels
 from recovery.state import State
 
 EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
 COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
 
 
-def _change(state: State, worker: Worker, status: WorkerStatus) -> None:
+def _change(state: State, worker: Worker, status: WorkerStatus, now: float) -> None:
     """Moves a worker to another status and keeps the counts."""
+    if (status in EXPECTED) != (worker.status in EXPECTED):
+        count_labels(state, worker.labels, 1 if status in EXPECTED else -1, now)
     state.workers_live += (status in COUNTED_LIVE) - (worker.status in COUNTED_LIVE)
     state.workers_expected += (status in EXPECTED) - (worker.status in EXPECTED)
     worker.leaving = worker.leaving and status in LEAVING
@@ -77,6 +80,9 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     worker.incarnation = recorded.sequence
     worker.ordinal += 1
     worker.slots = event.slots
+    if worker.status in EXPECTED:
+        count_labels(state, worker.labels, -1, recorded.time)
+        count_labels(state, event.labels, 1, recorded.time)
     worker.labels = event.labels
     worker.detector = state.rules.detector(event.worker_id, event.labels)
     worker.host = event.host
@@ -85,7 +91,7 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     worker.registered_at = worker.moved_at = recorded.time
     worker.stall = None
     worker.event_id = recorded.id
-    _change(state, worker, status)
+    _change(state, worker, status, recorded.time)
     release_held(state, worker, recorded)
     index_made_up(state, worker)
     return _finish(state, worker, None)
@@ -103,7 +109,7 @@ def _transition(
         return None
     level = load_level(worker)
     before = worker.status
-    _change(state, worker, status)
+    _change(state, worker, status, recorded.time)
     worker.event_id = recorded.id
     if before in LIVE and status not in LIVE:
         note_end(state, worker, recorded, draining=before == "draining")
@@ -248,7 +254,7 @@ def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> boo
     forgive(worker)
     if worker.incarnation > worker.failed_incarnation:
         # It came back by itself while it was excluded.
-        _change(state, worker, "alive")
+        _change(state, worker, "alive", recorded.time)
         index_made_up(state, worker)
     return _finish(state, worker, None)
 

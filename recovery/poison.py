@@ -14,6 +14,7 @@ from events.task import TaskAttemptFinished
 from events.worker import Begun, Death, WorkerExited, WorkerVanished
 from recovery.entities import Quarantined, Task, Worker
 from recovery.exits import how_it_exited
+from recovery.needs import note_waiting
 from recovery.state import State
 
 MASS: frozenset[str] = frozenset({"mass_worker_loss", "broker_outage"})
@@ -35,8 +36,9 @@ def is_suspect(state: State, task: Task) -> bool:
     return len(task.deaths) >= state.policy.poison_deaths
 
 
-def file_waiting(state: State, task: Task) -> None:
+def file_waiting(state: State, task: Task, now: float) -> None:
     """Puts a queued task where it waits: in line, or for a worker of its own."""
+    note_waiting(state, task, now)
     if is_suspect(state, task):
         state.waiting.remove(task)
         state.suspects.add(task)
@@ -45,12 +47,12 @@ def file_waiting(state: State, task: Task) -> None:
         state.waiting.add(task)
 
 
-def refile(state: State) -> None:
+def refile(state: State, now: float) -> None:
     """Another policy, or a pardon."""
     for task_id in state.accused_tasks:
         task = state.tasks[task_id]
         if task.status == "queued":
-            file_waiting(state, task)
+            file_waiting(state, task, now)
 
 
 def amid_losses(state: State) -> bool:
@@ -121,7 +123,7 @@ def pardon(state: State, now: float) -> None:
         if len(sequences) == 1 and task.status != "final":
             task.deaths = tuple(death for death in task.deaths if death.sequence != sequences[0])
             task.condemned = False
-    refile(state)
+    refile(state, now)
 
 
 def note_verdict(state: State, task: Task, name: str, recorded: Recorded, deaths: tuple[Death, ...]) -> None:
@@ -132,7 +134,7 @@ def note_verdict(state: State, task: Task, name: str, recorded: Recorded, deaths
         other = state.tasks[task_id]
         if other is not task and not other.condemned:
             other.deaths = tuple(death for death in other.deaths if death.sequence not in explained)
-    refile(state)
+    refile(state, now)
     state.quarantine.pop(task.fingerprint, None)
     state.quarantine[task.fingerprint] = Quarantined(
         name[:NAME_MAX], task.task_id, recorded.sequence, now, tuple(deaths)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
-from recovery.entities import Beat, CutOff, Ends, Incident, Loss, ParkedMessage, Pause, Quarantined, Task, Worker
-from recovery.queue import ByPriority, WaitingTasks
+from recovery.entities import Beat, CutOff, Ends, Incident, Loss, Need, ParkedMessage, Pause, Quarantined, Task, Worker
+from recovery.queue import ByPriority, Requirement, WaitingTasks
 from recovery.record import Records
 from recovery.rules import RuleBook
 from recovery.timers import Timers
@@ -105,6 +105,12 @@ class State:
     """Workers that are, each with its task."""
     barred: dict[str, None] = field(default_factory=dict)
     """Waiting tasks whose work had been quarantined when they were submitted."""
+    needs: dict[Requirement, Need] = field(default_factory=dict)
+    """Labels that waiting tasks require (`recovery.needs`)."""
+    unmet: dict[Requirement, None] = field(default_factory=dict)
+    """Those that nobody has, with tasks of which the log does not say so yet."""
+    expected_labels: Counter[Requirement] = field(default_factory=Counter)
+    """Of the workers that are expected: how many have just these labels."""
     unsettled: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Tasks about which the leader must decide: reported, returned, cancelled (whoever has them)."""
     orphaned: ByPriority = field(default_factory=ByPriority)

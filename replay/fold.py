@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from events.clock import utc
 from events.log import EventLog
 from recovery.entities import Task, Worker
@@ -95,4 +97,7 @@ def task_row(task: Task) -> dict[str, Any]:
         "priority": task.priority,
         "infrastructure_used": task.infrastructure_used,
         "verdict_used": task.verdict_used,
+        "requires": dict(task.requires),
+        "stranded": task.stranded,
+        "deaths": [msgspec.structs.asdict(death) for death in task.deaths],
     }

@@ -48,7 +48,7 @@ def tasks_table(tasks: list[Task]) -> Table:
     for task in tasks:
         made.add_row(
             task.task_id,
-            task.status,
+            _standing(task),
             task.verdict or "",
             str(task.attempt),
             task.worker_id or "",
@@ -56,6 +56,12 @@ def tasks_table(tasks: list[Task]) -> Table:
             task.run_id,
         )
     return made
+
+
+def _standing(task: Task) -> str:
+    if not task.stranded:
+        return task.status
+    return f"{task.status}: nobody has {', '.join(f'{name}={value}' for name, value in task.requires)}"
 
 
 def headline(state: State) -> str:

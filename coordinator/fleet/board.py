@@ -80,6 +80,10 @@ def _summary(health: FleetHealth) -> list[Text]:
         )
         for one in health.incidents
     ]
+    for need in health.stranded:
+        labels = ", ".join(f"{name}={value}" for name, value in need.requires.items())
+        tasks = "1 task waits" if need.tasks == 1 else f"{need.tasks:,} tasks wait"
+        lines.append(Text(f"{tasks} for {labels}, which no worker that is there or expected has", "yellow"))
     doubt = health.doubt
     if doubt is not None:
         extent = f" ({doubt.extent_s:.1f} s)" if doubt.extent_s else ""

@@ -145,6 +145,13 @@ class RecoveryPause(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float
 
 
+class Stranded(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks that nobody can run who is there or expected."""
+
+    requires: dict[str, str]
+    tasks: int
+
+
 class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     healthy: bool
@@ -164,6 +171,7 @@ class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     """At the present pace of the farm."""
     stretch: float
     """By how much that is slower than the policy says, since there are so many workers; 1.0: it is not."""
+    stranded: list[Stranded]
     events_sequence: int
     heartbeats_sequence: int
     workers: list[WorkerHealth]

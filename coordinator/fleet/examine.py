@@ -16,6 +16,7 @@ from coordinator.fleet.document import (
     RecoveryPause,
     Silence,
     Stalling,
+    Stranded,
     Suspicion,
     WorkerHealth,
 )
@@ -78,6 +79,11 @@ def fleet_health(view: View, *, limit: int | None = None) -> FleetHealth:
         pause=_pause(view),
         heartbeat_interval_s=state.rules.heartbeat_interval,
         stretch=state.rules.stretch,
+        stranded=[
+            Stranded(requires=dict(requires), tasks=len(need.tasks))
+            for requires, need in state.needs.items()
+            if need.unmet_since is not None
+        ],
         events_sequence=state.events_sequence,
         heartbeats_sequence=state.heartbeats_sequence,
         workers=[_worker_health(view, worker) for worker in worst],

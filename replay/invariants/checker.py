@@ -28,6 +28,7 @@ UNFOLDED_EVENTS_MAX = 50_000
 JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     task.TaskAssigned: tasks.judge_assigned,
     task.TaskIsolated: poison.judge_isolated,
+    task.TaskStranded: tasks.judge_stranded,
     task.TaskRevoked: tasks.judge_revoked,
     task.TaskHung: usefulness.judge_hung,
     task.TaskRequeued: tasks.judge_requeued,

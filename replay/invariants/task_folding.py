@@ -27,7 +27,7 @@ def _assigned(world: World, recorded: Recorded, event: task.TaskAssigned) -> Non
     world.move(one, "assigned")
     one.attempt, one.worker_id, one.incarnation = event.attempt, event.worker_id, event.incarnation
     one.revoked = one.began = one.hung = one.unknown = False
-    one.isolated, one.assigned_at = event.isolated, recorded.sequence
+    one.isolated, one.assigned_at, one.stranded = event.isolated, recorded.sequence, False
     if not world.is_orphaned(one):
         world.take_up(one, holder)
         if event.isolated and not holder.apart:
@@ -88,6 +88,12 @@ def _returned(world: World, _: Recorded, event: task.TaskReturned) -> None:
         usefulness.note_return(world, one, event)
 
 
+def _stranded(world: World, _: Recorded, event: task.TaskStranded) -> None:
+    one = world.tasks.get(event.task_id)
+    if one is not None and one.status in ("queued", "isolated"):
+        one.stranded = True
+
+
 def _requeued(world: World, _: Recorded, event: task.TaskRequeued) -> None:
     one = world.tasks.get(event.task_id)
     if one is None or one.status in ("queued", "isolated", "final") or event.attempt != one.attempt:
@@ -127,6 +133,7 @@ FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     task.TaskSubmitted: _submitted,
     task.TaskAssigned: _assigned,
     task.TaskIsolated: poison.fold_isolated,
+    task.TaskStranded: _stranded,
     task.TaskStarted: _started,
     task.TaskAttemptFinished: _finished,
     task.TaskReturned: _returned,

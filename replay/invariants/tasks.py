@@ -1,11 +1,20 @@
 """Judging what was decided about tasks."""
 
-from events.task import Outcome, TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskRevoked, Verdict
+from events.task import (
+    Outcome,
+    TaskAssigned,
+    TaskAttemptFinished,
+    TaskCompleted,
+    TaskRequeued,
+    TaskRevoked,
+    TaskStranded,
+    Verdict,
+)
 from replay.invariants.case import Case
 from replay.invariants.poison import judge_alone, judge_quarantined
 from replay.invariants.silence import ROUNDING_S, common_silence_min
 from replay.invariants.usefulness import FAILED, PASSED, judge_taken_back
-from replay.invariants.world import Task
+from replay.invariants.world import EXPECTED, Task
 
 VERDICTS: dict[Outcome, Verdict] = {
     "passed": "passed",
@@ -91,6 +100,23 @@ def _judge_recipient(case: Case, event: TaskAssigned, one: Task) -> None:
     room = to.slots * (1 + policy.tasks_ahead_max)
     if to.held + to.given > room:
         case.blame("placement", f"{to.worker_id} would hold {to.held + to.given} tasks: {room} are its most")
+
+
+def judge_stranded(case: Case, event: TaskStranded) -> None:
+    one = _task(case, event.task_id, "placement")
+    if one is None:
+        return
+    if one.status not in ("queued", "isolated") or one.stranded or not event.requires:
+        case.blame("decided-once", f"it is called stranded, and it is {one.status}, or was called so before")
+    able = [
+        worker.worker_id
+        for worker in case.world.workers.values()
+        if worker.status in EXPECTED and all(worker.labels.get(name) == value for name, value in event.requires.items())
+    ]
+    if able or event.requires != one.submitted.requires:
+        case.blame(
+            "placement", f"it is called stranded, and {', '.join(able) or 'that is not what it'} has what it requires"
+        )
 
 
 def judge_revoked(case: Case, event: TaskRevoked) -> None:

@@ -42,7 +42,8 @@ INVARIANTS: dict[str, Invariant] = {
         _DEFECT,
     ),
     "placement": Invariant(
-        "The order holds the work that was submitted, goes to a worker with the labels it requires, and fits its room.",
+        "The order holds the work that was submitted, goes to a worker with the labels it requires, and fits its room. "
+        "A task is called stranded only if no worker that is expected has them.",
         _DEFECT,
     ),
     "current-result": Invariant(

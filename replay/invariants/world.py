@@ -146,6 +146,8 @@ class Task:
     """The worker that is set apart for it, while it is isolated."""
     isolated: bool = False
     """The present attempt was to be alone on its worker."""
+    stranded: bool = False
+    """The log says that nobody could run it, since it was given to anybody last."""
     assigned_at: int = 0
     """Sequence of its order."""
     replaced: tuple[int, str, int] | None = None

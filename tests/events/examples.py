@@ -40,6 +40,7 @@ from events.task import (
     TaskReturned,
     TaskRevoked,
     TaskStarted,
+    TaskStranded,
     TaskSubmitted,
 )
 from events.work import CommandWork, PytestWork, Suite
@@ -169,6 +170,7 @@ EXAMPLES: tuple[Event, ...] = (
     TaskIsolated(
         task_id="t1", **WORKER, deaths=(Death(sequence=9, worker_id="w2", reason="it was killed by signal 9"),)
     ),
+    TaskStranded(task_id="t1", requires={"gpu": "yes"}, workers_expected=3),
     TaskRevoked(**TASK, reason="cancelled"),
     TaskHung(**TASK, started_sequence=8, ran_s=65.5, limit_s=65.0, heartbeat_sequence=9),
     TaskStarted(**TASK),

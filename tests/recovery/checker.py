@@ -29,6 +29,7 @@ def check(state: State, now: float, *, budgets: bool = True) -> None:
     _check_queue(state)
     _check_workers(state)
     _check_apart(state)
+    _check_needs(state)
     _check_availability(state)
     _check_timers(state, now)
     _check_useless(state, now)
@@ -153,6 +154,26 @@ def _check_apart(state: State) -> None:
             assert state.workers[task.apart_at].set_apart_for == task.task_id
         assert not task.deaths or task.status == "final" or task.task_id in state.accused_tasks
     assert all(state.tasks[task_id].status == "queued" for task_id in state.barred)
+
+
+def _check_needs(state: State) -> None:
+    """Of the labels that something waits for, it is known whether any expected worker has them."""
+    waiting: dict[tuple[tuple[str, str], ...], set[str]] = {}
+    for task in state.tasks.values():
+        if task.requires and task.status in ("queued", "isolated"):
+            waiting.setdefault(task.requires, set()).add(task.task_id)
+    assert {requires: set(need.tasks) for requires, need in state.needs.items()} == waiting
+    sets = Counter(
+        tuple(sorted(worker.labels.items()))
+        for worker in state.workers.values()
+        if worker.status in EXPECTED and worker.labels
+    )
+    assert +state.expected_labels == sets
+    for requires, need in state.needs.items():
+        assert set(need.unsaid) == {task_id for task_id in need.tasks if not state.tasks[task_id].stranded}
+        assert (need.unmet_since is None) == any(set(requires) <= set(labels) for labels in sets)
+    unmet = {requires for requires, need in state.needs.items() if need.unsaid and need.unmet_since is not None}
+    assert set(state.unmet) == unmet
 
 
 def _check_availability(state: State) -> None:

@@ -16,6 +16,7 @@ from events.task import (
     TaskRequeued,
     TaskReturned,
     TaskRevoked,
+    TaskStranded,
 )
 from events.worker import (
     Evidence,
@@ -177,6 +178,10 @@ def complete_late(**changes: Any) -> Wrong:
     return make
 
 
+def strand(task_id: str, requires: dict[str, str]) -> Wrong:
+    return lambda _: TaskStranded(task_id=task_id, requires=requires)
+
+
 def revoked(**changes: Any) -> Wrong:
     def make(story: Story) -> Event:
         incarnation = story.worker("w1").incarnation
@@ -226,6 +231,9 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
     ("another order than submitted", free, assign(priority=3), "placement"),
     ("a task that nobody submitted", free, assign("t9"), "placement"),
     ("more than fits", NOTHING_AHEAD, assign(), "placement"),
+    ("stranded beside one that can", nothing, strand("t3", {}), "placement decided-once"),
+    ("stranded while it runs", nothing, strand("t1", {"gpu": "yes"}), "decided-once placement"),
+    ("stranded, and nobody knows it", nothing, strand("t9", {"gpu": "yes"}), "placement"),
     ("passed without a result", exits, complete(), "current-result"),
     ("a result of another attempt", finished("passed"), complete(result_sequence=3), "current-result"),
     ("a verdict that nobody reported", finished("failed"), complete(verdict="passed"), "current-result"),
@@ -306,6 +314,7 @@ RIGHT: list[tuple[str, Given, Wrong]] = [
     ("cancelled with its worker", both(OFF, CANCEL, exits), complete(verdict="cancelled")),
     ("fenced though recovery is off", both(OFF, finished("fenced")), requeue(reason="fenced")),
     ("revoked", CANCEL, revoked()),
+    ("stranded", told(submitted("t4", requires={"gpu": "yes"})), strand("t4", {"gpu": "yes"})),
     ("called off", late, revoked_from("w2")),
     ("passed late", late_and_handed_back, complete_late()),
     ("at the rate", both(fast, lambda story: story.wait(1.0)), requeue(task_id="t2", worker_id="w2")),

@@ -218,6 +218,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.requeues_until = 0.0  # with two tasks nobody comes near the rate
     # So many deaths that nobody is ever accused.
     state.accusations, state.accused_tasks, state.quarantine = deque(), {}, OrderedDict()
+    state.needs, state.unmet, state.expected_labels = {}, {}, Counter()
     state.suspects, state.set_apart, state.barred = ByPriority(), {}, {}
     state.orphaned = ByPriority()
     for number in orphaned:
