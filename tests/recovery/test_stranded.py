@@ -55,8 +55,8 @@ def test_25_thirty_tasks_with_priorities_and_labels() -> None:
         ]
         assert own == sorted(own, key=lambda task_id: (-story.task(task_id).priority, task_id)), requires
     story.wait(11.0, "plain-1", "plain-2", "gpu-1", "big-1")
-    (event,) = story.told(TaskStranded)
-    assert (event.task_id, event.requires, event.workers_expected) == ("nobody", {"gpu": "no"}, 4)
+    (said,) = story.told(TaskStranded)
+    assert (said.task_id, said.requires, said.workers_expected) == ("nobody", {"gpu": "no"}, 4)
 
 
 def test_25_it_is_said_once_and_after_a_while() -> None:
