@@ -21,6 +21,38 @@ FailureReason = Literal[
 was stalled; its connections closed and nothing is left of it; heartbeats stopped; heartbeats never began; it beats and
 did not answer a probe; somebody said so in a test; nobody knows."""
 
+ErrorCode = Literal[
+    "connection",
+    "timeout",
+    "worker_exit",
+    "worker_resource",
+    "task_error",
+    "task_crash",
+    "task_timeout",
+    "task_resource",
+    "database",
+    "coordinator",
+    "broker",
+    "security",
+    "system_resource",
+    "unknown",
+]
+"""What kind of error it was. Set where it happens, and never guessed from the text of a message; `recovery.taxonomy`
+says what is done about each."""
+
+CODES: dict[FailureReason, ErrorCode] = {
+    "worker_exit": "worker_exit",
+    "worker_hung": "timeout",
+    "stalled": "timeout",
+    "disconnected": "connection",
+    "silence": "connection",
+    "no_first_heartbeat": "connection",
+    "unanswered": "connection",
+    "synthetic": "unknown",
+    "unknown": "unknown",
+}
+"""Of a worker's failure, where nobody who saw it has said more."""
+
 StrategyName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """A rung of the ladder. Those that are built in follow; others come with plugins."""
 

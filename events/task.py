@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from events.base import AddressedTaskEvent, Integer, Number, Sequence, TaskEvent, Text
+from events.failures import ErrorCode
 from events.identity import Id
 from events.work import AnyWork
 from events.worker import Death
@@ -36,6 +37,16 @@ again; the worker never had the order, or has forgotten it; the worker could not
 at once that its word does not count."""
 
 Budget = Literal["none", "infrastructure", "verdict"]
+
+
+OUTCOME_CODES: dict[Outcome, ErrorCode] = {
+    "failed": "task_error",
+    "error": "task_error",
+    "crashed": "task_crash",
+    "timed_out": "task_timeout",
+    "fenced": "connection",
+}
+"""Of an attempt that ended so, where its worker does not know more."""
 
 
 class TaskSubmitted(TaskEvent, tag="task.submitted", frozen=True, kw_only=True):
@@ -122,6 +133,8 @@ class TaskAttemptFinished(TaskEvent, tag="task.attempt_finished", frozen=True, k
     message: Text = ""
     output: Text = ""
     reason: Text = ""
+    error: ErrorCode | None = None
+    """None: it went well, or was stopped by order; or the outcome says all there is to say."""
     unstartable: bool = False
     """Its command, or a pytest for it, could not be started at all: this says nothing about the test."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from events.base import Integer, Moment, Number, Sequence, Text, WorkerEvent
-from events.failures import Effect, FailureReason, Rung, StrategyName, StrategyOrder
+from events.failures import Effect, ErrorCode, FailureReason, Rung, StrategyName, StrategyOrder
 from events.identity import Id
 
 
@@ -98,6 +98,8 @@ class WorkerExited(WorkerEvent, tag="worker.exited", frozen=True, kw_only=True):
     hung: bool = False
     stalled: bool = False
     unanswered_s: float | None = None
+    error: ErrorCode | None = None
+    """`worker_resource`: the kernel killed it, or something else on its machine, for want of memory."""
     detail: Text = ""
     begun: tuple[Begun, ...] | None = None
     """What its slots began last, ended or not, whether or not that was reported before; None: nobody can tell."""
@@ -201,6 +203,8 @@ class WorkerFailed(WorkerEvent, tag="worker.failed", frozen=True, kw_only=True):
     reason: FailureReason
     incarnation: Sequence | None = None
     evidence: Evidence | None = None
+    error: ErrorCode | None = None
+    """None, in synthetic failures, means what `events.failures.CODES` says of the reason."""
     message: Text = ""
 
 

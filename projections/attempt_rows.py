@@ -6,7 +6,7 @@ worker was given up); it is entered, and whether it counts is the leader's decis
 """
 
 from events.envelope import Recorded
-from events.task import TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskStarted
+from events.task import OUTCOME_CODES, TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskStarted
 from projections import failure_rows
 from projections.rows import AttemptRow
 from projections.working_set import Handlers, WorkingSet, elapsed_s, microseconds
@@ -65,7 +65,7 @@ def finished(rows: WorkingSet, at: Recorded, event: TaskAttemptFinished) -> None
         row.status, row.ended_at = "reported", microseconds(at.time)
     rows.changes.attempts[row.id] = row
     if event.outcome in FAILING:
-        failure_rows.attempt_failed(rows, at, row)
+        failure_rows.attempt_failed(rows, at, row, event.error or OUTCOME_CODES[event.outcome])
 
 
 def requeued(rows: WorkingSet, at: Recorded, event: TaskRequeued) -> None:

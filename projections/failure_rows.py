@@ -7,6 +7,7 @@ the task stands in `tasks`.
 """
 
 from events.envelope import Recorded
+from events.failures import CODES, ErrorCode
 from events.worker import (
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -16,11 +17,7 @@ from events.worker import (
     WorkerRegistered,
 )
 from projections.rows import AttemptRow, FailureRow
-from projections.worker_rows import CATEGORIES
 from projections.working_set import Handlers, WorkingSet, elapsed_s, microseconds
-
-TASK_CATEGORIES = {"failed": "task_error", "error": "task_error", "crashed": "task_crash", "timed_out": "task_timeout"}
-"""The failure category of each outcome of an attempt that counts as a failure."""
 
 
 def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
@@ -37,7 +34,7 @@ def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
         host=worker.host,
         incarnation=worker.incarnation,
         reason=event.reason,
-        category=CATEGORIES.get(event.reason, "unknown"),
+        category=event.error or CODES[event.reason],
         message=event.message or None,
         synthetic=at.synthetic,
     )
@@ -49,7 +46,7 @@ def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
     rows.put_failure(row)
 
 
-def attempt_failed(rows: WorkingSet, at: Recorded, attempt: AttemptRow) -> None:
+def attempt_failed(rows: WorkingSet, at: Recorded, attempt: AttemptRow, error: ErrorCode) -> None:
     worker = rows.workers.get(attempt.worker_id)
     assert attempt.outcome is not None
     row = FailureRow(
@@ -63,7 +60,7 @@ def attempt_failed(rows: WorkingSet, at: Recorded, attempt: AttemptRow) -> None:
         run_id=attempt.run_id,
         attempt=attempt.attempt,
         reason=attempt.outcome,
-        category=TASK_CATEGORIES[attempt.outcome],
+        category=error,
         message=attempt.message,
         synthetic=at.synthetic or attempt.synthetic,
     )

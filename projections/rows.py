@@ -120,6 +120,7 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     failed_sequence: Annotated[int | None, bigint("Sequence of that event.")] = None
     failed_incarnation: Annotated[int | None, bigint("The incarnation that failed then.")] = None
     failure_reason: Annotated[str | None, varchar("Why it failed last.")] = None
+    failure_category: Annotated[str | None, varchar("What kind of error that was.")] = None
     failure_synthetic: Annotated[str | None, varchar("The label of that failure, if it was made up.")] = None
     synthetic: Annotated[str | None, varchar("The label of its registration, if it was made up.")] = None
     last_event_sequence: Annotated[int, bigint("The last event that touched the row.")] = 0

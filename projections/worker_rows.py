@@ -11,6 +11,7 @@ import msgspec
 
 from events.clock import utc
 from events.envelope import Recorded
+from events.failures import CODES
 from events.worker import (
     WorkerClaimed,
     WorkerCordoned,
@@ -43,19 +44,6 @@ from projections.rows import Details, WorkerRecovery, WorkerRow
 from projections.working_set import WorkingSet, add_label, add_sequence, elapsed_s, microseconds
 
 ESCALATE = "escalate"
-
-CATEGORIES = {
-    "worker_exit": "worker_exit",
-    "worker_hung": "timeout",
-    "stalled": "timeout",
-    "disconnected": "connection",
-    "silence": "connection",
-    "no_first_heartbeat": "connection",
-    "unanswered": "connection",
-    "synthetic": "unknown",
-    "unknown": "unknown",
-}
-"""The failure category that each reason of `WorkerFailed` belongs to."""
 
 OUT_OF_ORDER = ("failed", "recovering", "permanently_failed")
 
@@ -157,6 +145,7 @@ def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
         row.failures += 1
     row.failed_at, row.failed_sequence, row.failed_incarnation = microseconds(at.time), at.sequence, row.incarnation
     row.failure_reason, row.failure_synthetic = event.reason, at.synthetic
+    row.failure_category = event.error or CODES[event.reason]
 
 
 def readmitted(rows: WorkingSet, at: Recorded, event: WorkerReadmitted) -> None:
@@ -233,7 +222,7 @@ def _new(
 
 def failure_details(worker: WorkerRow) -> Details:
     reason = worker.failure_reason or "unknown"
-    return {"failure_reason": reason, "category": CATEGORIES.get(reason, "unknown")}
+    return {"failure_reason": reason, "category": worker.failure_category or CODES["unknown"]}
 
 
 def succeeded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySucceeded) -> None:

@@ -25,6 +25,7 @@ from recovery.placement import Placement
 from recovery.poison import quarantined
 from recovery.queue import Requirement
 from recovery.state import State
+from recovery.taxonomy import TAXONOMY
 from recovery.timers import NEVER
 
 VERDICT: dict[Outcome, Verdict] = {
@@ -122,6 +123,8 @@ def _after_result(state: State, task: Task, result: Result) -> Decision:
         if not result.started:
             return _requeued(task, "fenced", "none", "its worker was cut off before it started")
         return _charge_infrastructure(state, task, "fenced", "its worker was cut off and stopped it")
+    if TAXONOMY[result.error].retry == "never":
+        return _completed(task, VERDICT[outcome], f"not tried again: {result.error}", "error is never retried")
     if result.unfit and task.infrastructure_used < infrastructure_retries(state.policy, task.infrastructure_retries):
         return _requeued(task, "worker_unfit", "infrastructure", "its worker is no judge of it")
     if task.verdict_used < verdict_retries(state.policy, task.verdict_retries):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from events.base import Event
 from events.clock import utc
-from events.failures import FailureReason
+from events.failures import CODES, FailureReason
 from events.system import DetectorDegraded
 from events.worker import (
     Evidence,
@@ -190,6 +190,7 @@ def _failed(worker: Worker, reason: FailureReason, evidence: Evidence, message: 
         incarnation=worker.incarnation,
         reason=reason,
         evidence=evidence,
+        error=worker.exit_error if worker.status == "exited" else CODES[reason],
         message=message,
     )
     return _said_of(worker, event, rule)

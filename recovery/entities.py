@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from events.failures import FailureReason, StrategyName
+from events.failures import ErrorCode, FailureReason, StrategyName
 from events.system import IncidentKind, SystemStatus
 from events.task import Outcome, Verdict
 from events.work import AnyWork
@@ -187,6 +187,7 @@ class Worker:
     fast_stalls: int = 0
     """How often it was restarted for that, within the time after which attempts are forgotten."""
     exit_reason: FailureReason = "worker_exit"
+    exit_error: ErrorCode = "worker_exit"
     exit_sequence: int = 0
     exit_message: str = ""
     suspected_beat: int = 0
@@ -241,6 +242,8 @@ class Result(NamedTuple):
     """It had begun: only then can it be blamed for anything."""
     unfit: bool = False
     """It says more about the worker than about the task."""
+    error: ErrorCode = "unknown"
+    """Counts where the outcome is not a good one."""
 
 
 class Replaced(NamedTuple):

@@ -4,6 +4,7 @@ from events.base import Event
 from events.envelope import Recorded
 from events.system import RunCancelRequested
 from events.task import (
+    OUTCOME_CODES,
     TaskAssigned,
     TaskAttemptFinished,
     TaskCancelRequested,
@@ -29,6 +30,7 @@ from recovery.overdue import hung_from, limit_s
 from recovery.pacing import charged
 from recovery.poison import file_waiting, note_crash, note_verdict, quarantined
 from recovery.state import State
+from recovery.taxonomy import code_of
 from recovery.timers import AT_ONCE, NEVER
 
 AVERAGE_WEIGHT = 0.1
@@ -179,7 +181,11 @@ def attempt_finished(state: State, recorded: Recorded, event: TaskAttemptFinishe
     unfit = note_end(state, _holder(state, task), task, event)
     if event.outcome == "crashed" and not unfit:
         note_crash(state, task, recorded, event)
-    task.result = Result(event.outcome, recorded.sequence, event.duration_s, task.status == "running", unfit)
+    error = code_of(event.outcome, event.error)
+    if event.outcome in OUTCOME_CODES and recorded.synthetic is None:
+        state.errors[error] += 1
+    began = task.status == "running"
+    task.result = Result(event.outcome, recorded.sequence, event.duration_s, began, unfit, error)
     _let_go(state, task, recorded.time)
     change(state, task, status, recorded)
     average = state.seconds_per_task

@@ -2,6 +2,7 @@
 
 from events.base import Event
 from events.envelope import Recorded
+from events.failures import CODES
 from events.worker import (
     WorkerDisconnected,
     WorkerDraining,
@@ -126,6 +127,7 @@ def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
     if worker is None:
         return False
     worker.exit_reason = why_it_exited(event)
+    worker.exit_error = event.error or CODES[worker.exit_reason]
     worker.exit_sequence = recorded.sequence
     worker.exit_message = how_it_exited(event)
     _note_end(worker)
@@ -138,6 +140,7 @@ def vanished(state: State, recorded: Recorded, event: WorkerVanished) -> bool:
     if worker is None:
         return False
     worker.exit_reason = "disconnected"
+    worker.exit_error = CODES["disconnected"]
     worker.exit_sequence = recorded.sequence
     how = f"its connections were closed ({event.reason[:DETAIL_MAX]})" if event.reason else "it is not heard"
     worker.exit_message = f"{how}, and nothing is left of it on its machine"
@@ -184,6 +187,8 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
     worker.failed_incarnation = worker.incarnation
     worker.failed_at = recorded.time
     worker.failure_reason = event.reason
+    if recorded.synthetic is None:
+        state.errors[event.error or CODES[event.reason]] += 1
     worker.failure_id = recorded.id
     worker.synthetic = recorded.synthetic
     index_made_up(state, worker)

@@ -18,6 +18,8 @@ def how_it_exited(event: WorkerExited) -> str:
         return f"it was of no use and was killed ({event.detail[:DETAIL_MAX]})"
     if event.hung:
         return f"it did not answer its supervisor for {event.unanswered_s or 0.0:.1f} s and was killed"
+    if event.error == "worker_resource":
+        return f"it was killed by signal {event.signal} while its machine was out of memory"
     if event.signal is not None:
         return f"it was killed by signal {event.signal}"
     return f"it exited with code {event.exit_code}"

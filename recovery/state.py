@@ -3,6 +3,7 @@
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
+from events.failures import ErrorCode
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
@@ -71,6 +72,8 @@ class State:
     """By fingerprint of the work, oldest first. What is older than the policy allows may still be there."""
     ends: OrderedDict[tuple[str, ...], Ends] = field(default_factory=OrderedDict)
     """How attempts have ended, by kind of work."""
+    errors: Counter[ErrorCode] = field(default_factory=Counter)
+    """Failures of workers and of attempts at tasks, by what kind of error they were; drills do not count."""
     records: Records = field(default_factory=OrderedDict)
     """What has helped against which failure."""
     events_sequence: int = 0

@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass
 
+from events.failures import ErrorCode
+
 
 class Outcome(enum.StrEnum):
     passed = "passed"
@@ -65,6 +67,7 @@ class SlotFinished:
     message: str = ""  # pytest's own text, or the evidence of a crash
     output: str = ""
     reason: str = ""  # of a skip or an expected failure
+    error: ErrorCode | None = None  # where more is known than the outcome says
     unstartable: bool = False  # neither a command nor a pytest for it could be started: no word on the job itself
 
 

@@ -312,10 +312,10 @@ def become_command(options: Options, keeper: int, failed_write: int) -> NoReturn
             os.environ["PWD"] = options.cwd
         os.execvp(options.command[0], options.command)  # noqa: S606 - this is where the task starts
     except Exception as error:  # noqa: BLE001 - whatever it was, the agent is told
-        text = f"{type(error).__name__}: {error}"
+        text = f"0 {type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.errno is not None:
             where = error.filename or options.command[0]
-            text = f"{os.strerror(error.errno)}: {where!r} (in {options.cwd or os.getcwd()!r})"
+            text = f"{error.errno} {os.strerror(error.errno)}: {where!r} (in {options.cwd or os.getcwd()!r})"
         os.write(failed_write, text.encode(errors="backslashreplace")[:4000])
     finally:
         os._exit(COMMAND_NOT_STARTED)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from worker.excerpt import Excerpt
+from worker.shortages import memory_kills, more_kills
 
 KEEPER = str(Path(__file__).with_name("keeper.py"))
 MARK = "RESURGAM_KEPT_BY"  # in the environment of everything beneath one keeper
@@ -31,6 +33,10 @@ class Ended:
     exit_code: int | None = None
     signal: int | None = None
     text: str = ""
+    errno: int | None = None
+    """Of what could not be started."""
+    out_of_memory: bool = False
+    """Ended by SIGKILL while its machine was out of memory."""
 
     def story(self) -> str:
         match self.cause:
@@ -89,6 +95,7 @@ class KeptProcess:
         self._loop = asyncio.get_running_loop()
         self._mark = uuid.uuid4().hex
         self._status = b""
+        self._memory_kills = memory_kills()
         command = [sys.executable, "-I", "-S", KEEPER]
         command += ["--fence-after", str(limits["fence_after_s"]), "--grace", str(limits["grace_s"])]
         if limits["memory_limit_bytes"] is not None:
@@ -190,6 +197,9 @@ class KeptProcess:
         self._loop.remove_reader(self._status_read)
         self._keeper.wait()  # knows what to do when somebody else has reaped it
         ended = parse_status(self._status.decode(errors="replace"))
+        if ended.signal == signal.SIGKILL:
+            short = more_kills(self._memory_kills, memory_kills())
+            ended = dataclasses.replace(ended, out_of_memory=short)
         if ended.cause == "lost":
             sweep_marked(self._mark)
         self.read_output()
@@ -221,7 +231,8 @@ def parse_status(status: str) -> Ended:
         case "fenced":
             return Ended("fenced")
         case "failed":
-            return Ended("not_started", text=rest)
+            number, _, text = rest.partition(" ")
+            return Ended("not_started", text=text, errno=int(number) if number.isdigit() else None)
         case _:
             return Ended("lost")
 

@@ -71,6 +71,9 @@ class Processes(Protocol):
         exit code, or with the number of the signal that ended it as a negative one. Both later than this returns.
         """
 
+    def memory_kills(self) -> int | None:
+        """How many processes of this machine were killed for want of memory so far; None: nobody knows."""
+
     def sweep(self) -> list[int]:
         """Kills all that ended agents have left; returns the pids of what cannot be killed."""
 

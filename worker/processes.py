@@ -13,6 +13,7 @@ from worker.lifeline import Lifeline, hold, is_held
 from worker.link import SocketLink, pair
 from worker.marks import Begun, Marks
 from worker.options import Options
+from worker.shortages import memory_kills
 from worker.sweep import reap, sweep
 
 
@@ -83,6 +84,9 @@ class ForkedProcesses:
         self._loop.add_reader(fd, hear)
         self._exits[pid] = end
         return ForkedAgent(pid, ours, marks)
+
+    def memory_kills(self) -> int | None:
+        return memory_kills()
 
     def sweep(self) -> list[int]:
         return sweep()

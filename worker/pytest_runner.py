@@ -19,7 +19,7 @@ Reports go to the *out* fd, one JSON object a line; ``op`` says which:
 - ``ready``: ``count``, ``errors`` (text, of the collection), ``exit_code`` (plain pytest's, after that collection),
   ``pytest``, ``python``, ``rootdir``, ``captures`` (without, what tests write is on this process's own output)
 - ``started``: ``key``, ``at`` (unix time)
-- ``finished``: ``key``, ``outcome``, ``duration_s``, ``phases``, ``message``, ``output``, ``reason``
+- ``finished``: ``key``, ``outcome``, ``duration_s``, ``phases``, ``message``, ``output``, ``reason``, ``error``
 - ``unknown``: ``key``: there is no such test here
 - ``ending``: ``reason``: the session ends although more may have been queued (pytest.exit, KeyboardInterrupt)
 
@@ -195,6 +195,12 @@ class Verdict:
         self.texts: list[str] = []
         self.sections: list[tuple[str, str]] = []
         self.reason = ""
+        self.error = ""  # what kind the first exception was, where it says more than that the test failed
+
+    def note(self, raised: BaseException) -> None:
+        if not self.error:
+            kinds = (("security", PermissionError), ("task_resource", MemoryError))
+            self.error = next((error for error, kind in kinds if isinstance(raised, kind)), "")
 
     def add(self, report: Any, category: str) -> None:
         is_subtest = hasattr(report, "context")
@@ -241,6 +247,7 @@ class Verdict:
             "message": bounded("\n".join(texts)),
             "output": bounded("\n".join(f"--- {title} ---\n{text}" for title, text in sections)),
             "reason": bounded(self.reason),
+            "error": self.error,
         }
 
 
@@ -405,6 +412,12 @@ class Runner:
             with contextlib.suppress(Exception):
                 stream.flush()
         self.channel.report("finished", key=order["key"], duration_s=duration_s, **self.verdict.fields())
+
+    @pytest.hookimpl(tryfirst=True, hookwrapper=True)
+    def pytest_runtest_makereport(self, call: Any) -> Iterator[None]:
+        if call.excinfo is not None and self.running:
+            self.verdict.note(call.excinfo.value)
+        yield
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:

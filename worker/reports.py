@@ -2,7 +2,7 @@
 
 from events.base import TaskEvent
 from events.envelope import Draft
-from events.task import Outcome, TaskAttemptFinished, TaskReturned, TaskStarted
+from events.task import OUTCOME_CODES, Outcome, TaskAttemptFinished, TaskReturned, TaskStarted
 from events.writer import Writer
 from worker.backlog import Assignment
 from worker.jobs import SlotFinished
@@ -63,6 +63,7 @@ class Reports:
             message="" if end is None else fit(end.message),
             output="" if end is None else fit(end.output),
             reason="" if end is None else fit(end.reason),
+            error=None if outcome not in OUTCOME_CODES else (end and end.error) or OUTCOME_CODES[outcome],
             unstartable=end is not None and end.unstartable,
         )
         return self._draft(assignment, event)

@@ -7,9 +7,11 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from events.failures import ErrorCode
 from worker.jobs import CollectedItem, Collection, Outcome, PytestJob, Suite
 from worker.kept_process import READ_BYTES, READS_PER_TURN_MAX, Ended, KeptProcess, Limits
 from worker.marks import Row
@@ -51,6 +53,7 @@ class Finished(Report, tag="finished", frozen=True):
     message: str
     output: str
     reason: str
+    error: ErrorCode | Literal[""] = ""
 
 
 class Unknown(Report, tag="unknown", frozen=True):

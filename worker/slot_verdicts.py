@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from events.failures import ErrorCode
 from worker.jobs import Job, Outcome, SlotFinished
 from worker.kept_process import Ended
+from worker.shortages import code_of_errno
 from worker.slot_pytest import Finished, Ready
 
 
@@ -33,6 +35,7 @@ def finished_test(report: Finished, output: str) -> SlotFinished:
         message=report.message,
         output=report.output or output,
         reason=report.reason,
+        error=report.error or None,
     )
 
 
@@ -49,6 +52,7 @@ def crashed_test(running: Running, now: float, ended: Ended, sentence: Sentence 
         exit_code=ended.exit_code,
         signal=ended.signal,
         message="\n".join(filter(None, (what, evidence))),
+        error="task_resource" if sentence is None and ended.out_of_memory else None,
     )
 
 
@@ -70,8 +74,21 @@ def finished_command(
         signal=ended.signal,
         message=what,
         output=output,
+        error=_error_of(ended) if sentence is None else None,
         unstartable=sentence is None and ended.cause == "not_started",
     )
+
+
+def _error_of(ended: Ended) -> ErrorCode | None:
+    if ended.cause == "not_started":
+        return code_of_errno(ended.errno)
+    return "task_resource" if ended.out_of_memory else None
+
+
+def unbegun(job: Job, message: str, cause: Exception | Ended) -> SlotFinished:
+    """Neither the command nor a pytest for the test: this says nothing of the job itself."""
+    error = code_of_errno(getattr(cause, "errno", None))
+    return SlotFinished(job.key, Outcome.error, message=message, error=error, unstartable=True)
 
 
 def unknown_test(ready: Ready | None) -> str:

@@ -11,7 +11,7 @@ from worker.jobs import Collection, CommandJob, Job, Outcome, PytestJob, SlotEve
 from worker.kept import PROCESSES, Kept, Runners, Warm
 from worker.kept_process import Ended, Limits
 from worker.slot_pytest import AnyReport, Finished, Started, Unknown
-from worker.slot_verdicts import Running, Sentence, crashed_test, finished_command, finished_test, unknown_test
+from worker.slot_verdicts import Running, Sentence, crashed_test, finished_command, finished_test, unbegun, unknown_test
 
 __all__ = ["Collection", "CommandJob", "Job", "Outcome", "PytestJob", "Slot", "SlotEvent", "SlotFinished"]
 __all__ += ["SlotStarted", "Suite", "collect"]
@@ -128,16 +128,14 @@ class Slot:
 
     def keep_alive(self) -> None:
         """To be called about once a second, and only while this worker may run what it was given."""
-        for process in (self._warm.process if self._warm is not None else None, self._command):
-            if process is not None:
-                process.keep_alive()
+        for process in self._processes():
+            process.keep_alive()
 
     def fence_after(self, seconds: float) -> None:
         """From now on, for what runs and for all that comes."""
         self._limits = Limits(**{**self._limits, "fence_after_s": seconds})
-        for process in (self._warm.process if self._warm is not None else None, self._command):
-            if process is not None:
-                process.fence_after(seconds)
+        for process in self._processes():
+            process.fence_after(seconds)
 
     async def warm(self, suite: Suite, *, listing: bool = False) -> Collection | None:
         """Start the pytest process for a suite ahead of its first job; returns when it is ready or has failed.
@@ -180,6 +178,10 @@ class Slot:
     def _process(self) -> Kept | None:
         """The process that runs, or is about to run, a job."""
         return self._command or (self._warm.process if self._warm is not None else None)
+
+    def _processes(self) -> list[Kept]:
+        present = (self._warm.process if self._warm is not None else None, self._command)
+        return [process for process in present if process is not None]
 
     def _pump(self) -> None:
         """Move jobs on as far as they can go now. Safe to call at any time."""
@@ -226,7 +228,7 @@ class Slot:
                 on_end=self._end_warm,
             )
         except (OSError, ValueError) as error:  # ValueError: a NUL byte in an argument
-            self._give_up(suite, f"pytest cannot be started: {error}")
+            self._give_up(suite, f"pytest cannot be started: {error}", error)
             return None
         self._waiting_since = asyncio.get_running_loop().time()
         self._set_timer()
@@ -236,8 +238,7 @@ class Slot:
         try:
             self._command = self._runners.command(job, env=self._env, limits=self._limits, on_end=self._end_command)
         except (OSError, ValueError) as error:
-            message = f"{job.argv!r} cannot be started: {error}"
-            self._tell(SlotFinished(job.key, Outcome.error, message=message, unstartable=True))
+            self._tell(unbegun(job, f"{job.argv!r} cannot be started: {error}", error))
             return
         self._start(job, host().wall())
 
@@ -328,15 +329,15 @@ class Slot:
                 return  # the fence or a cancelled job, not the suite
             never, what = True, sentence.message
         if never or self._fruitless >= STARTS_MAX:
-            self._give_up(warm.suite, "\n".join(filter(None, (what, warm.leaving, evidence))))
+            self._give_up(warm.suite, "\n".join(filter(None, (what, warm.leaving, evidence))), ended)
 
-    def _give_up(self, suite: Suite, message: str) -> None:
+    def _give_up(self, suite: Suite, message: str, cause: Exception | Ended) -> None:
         """No process for this suite gets as far as a test: its jobs end here, rather than start one for each."""
         self._fruitless = 0
         for job in list(self._queue):
             if isinstance(job, PytestJob) and job.suite == suite:
                 self._queue.remove(job)
-                self._tell(SlotFinished(job.key, Outcome.error, message=message, unstartable=True))
+                self._tell(unbegun(job, message, cause))
 
     def _fence(self) -> None:
         """All that was fed may be somebody else's by now: nothing of it is started before it is fed again."""

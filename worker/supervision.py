@@ -115,7 +115,7 @@ class Supervisor:
 
     def _start_agent(self) -> None:
         self._agent_gone.clear()
-        agent = Watched(Watchdog(self._switches.policy.watchdog_after, self._now()))
+        agent = Watched(Watchdog(self._switches.policy.watchdog_after, self._now()), self._processes.memory_kills())
         agent.process = self._processes.start_agent(
             on_message=lambda: self._hear(agent), on_exit=lambda code: self._take_leave(agent, code)
         )
@@ -213,18 +213,18 @@ class Supervisor:
             hung=agent.hung_s is not None,
             stalled=agent.stalled,
             unanswered_s=agent.hung_s,
+            error=agent.error(code, self._processes.memory_kills()),
             detail=detail,
             begun=agent.begun,
         )
         logger.warning("agent_ended", code=code, hung=exited.hung, incarnation=agent.incarnation)
-        if not self._told_to_end:
-            self._say(exited)
-            if not self._incarnation:
-                self._start(self._try_again(code))
+        if self._told_to_end:  # nobody would carry out an order to restart it
+            self._say(exited, self._stopped("its agent ended while the worker was being stopped"))
+            self._end(FAILED, f"the agent ended by {told(code)} before it had stopped in order")
             return
-        # Nobody would carry out an order to restart it.
-        self._say(exited, self._stopped("its agent ended while the worker was being stopped"))
-        self._end(FAILED, f"the agent ended by {told(code)} before it had stopped in order")
+        self._say(exited)
+        if not self._incarnation:
+            self._start(self._try_again(code))
 
     def _begin_anew(self, why: str) -> None:
         """The agent has ended in order to be started again, unless the worker is to end by now."""

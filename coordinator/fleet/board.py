@@ -3,6 +3,7 @@
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Group
@@ -94,6 +95,23 @@ def _summary(health: FleetHealth) -> list[Text]:
                 "yellow" if doubt.age_s < DOUBT_FRESH_S else "dim",
             )
         )
+    unknown = health.errors.get("unknown", 0)
+    if unknown:
+        lines.append(Text(f"{unknown:,} failures were of a kind that nobody knows (error 'unknown')", "yellow"))
+    return lines + _strategies(health)
+
+
+def _strategies(health: FleetHealth) -> list[Text]:
+    """What has helped against which failure: a line for each reason."""
+    lines = []
+    for reason, records in groupby(health.strategies, key=lambda record: record.reason):
+        told = ", ".join(
+            f"{one.strategy} {one.succeeded:,} of {one.succeeded + one.failed:,} ({one.estimate:.0%} expected)"
+            for one in records
+        )
+        lines.append(Text(f"helped against {reason}: {told}", "dim"))
+    if lines and health.strategy_order == "history":
+        lines.append(Text("what has helped most often against a failure is tried first", "dim"))
     return lines
 
 

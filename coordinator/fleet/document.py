@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from events.failures import FailureReason, StrategyName
+from events.failures import ErrorCode, FailureReason, StrategyName
 from events.system import Doubt, IncidentKind, SystemStatus
 from events.worker import Heartbeat, StallCause
 from recovery.lifecycle import AttemptStatus, WorkerStatus
@@ -152,6 +152,18 @@ class Stranded(msgspec.Struct, frozen=True, kw_only=True):
     tasks: int
 
 
+class StrategyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Attempts of one strategy against failures for one reason, over all workers. Drills do not count, old ones count
+    less."""
+
+    reason: FailureReason
+    strategy: StrategyName
+    succeeded: int
+    failed: int
+    estimate: float
+    """The probability that the next one succeeds."""
+
+
 class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     healthy: bool
@@ -167,6 +179,12 @@ class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     """What the policy says."""
     pause: RecoveryPause | None
     """Until it is over nothing is done about failures, whatever the policy says."""
+    strategy_order: str
+    """By what attempts to bring a worker back go through the strategies: `ladder` or `history`."""
+    strategies: list[StrategyRecord]
+    """What has helped against which failure so far."""
+    errors: dict[ErrorCode, int]
+    """Failures of workers and of attempts at tasks, by what kind of error they were."""
     heartbeat_interval_s: float
     """At the present pace of the farm."""
     stretch: float

@@ -17,6 +17,7 @@ from coordinator.fleet.document import (
     Silence,
     Stalling,
     Stranded,
+    StrategyRecord,
     Suspicion,
     WorkerHealth,
 )
@@ -77,6 +78,18 @@ def fleet_health(view: View, *, limit: int | None = None) -> FleetHealth:
         doubt=_doubt(view),
         auto_recovery=state.policy.auto_recovery,
         pause=_pause(view),
+        strategy_order=state.policy.strategy_order,
+        strategies=[
+            StrategyRecord(
+                reason=reason,
+                strategy=strategy,
+                succeeded=record.succeeded,
+                failed=record.failed,
+                estimate=round(record.estimate, 6),
+            )
+            for (reason, strategy), record in sorted(state.records.items())
+        ],
+        errors=dict(sorted(state.errors.items())),
         heartbeat_interval_s=state.rules.heartbeat_interval,
         stretch=state.rules.stretch,
         stranded=[

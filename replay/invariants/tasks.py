@@ -30,6 +30,7 @@ VERDICTS: dict[Outcome, Verdict] = {
 }
 """The verdict that each outcome may lead to."""
 
+NEVER_RETRIED = frozenset({"security", "system_resource"})
 PAID_BY_NOBODY = frozenset({"worker_draining"})
 PAID_BY_INFRASTRUCTURE = frozenset({"worker_failed", "fenced", "lost", "worker_unfit"})
 OUTCOMES_OF = {
@@ -169,6 +170,8 @@ def _judge_reason(case: Case, event: TaskRequeued, one: Task) -> None:
         case.require(event.reason == reason, "requeued-once", f"it was handed back ({reason}), not {event.reason}")
     elif one.hung and said.outcome == "cancelled" and event.reason == "verdict_retry":
         return
+    elif said.error in NEVER_RETRIED:
+        case.blame("budgets", f"it is put back after an error that is never retried: {said.error}")
     elif said.outcome not in OUTCOMES_OF.get(event.reason, frozenset()):
         case.blame("requeued-once", f"it is put back as {event.reason}, and its attempt ended as {said.outcome}")
 
@@ -270,6 +273,8 @@ def _judge_result(case: Case, event: TaskCompleted, one: Task) -> None:
         return
     if said.outcome == "fenced":
         _judge_exhausted(case, one)
+        return
+    if said.error in NEVER_RETRIED:
         return
     allowed = _own(one.submitted.verdict_retries, case.world.policy.verdict_retries)
     case.require(

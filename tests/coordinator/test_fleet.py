@@ -23,7 +23,7 @@ from events.worker import (
     WorkerStalled,
     WorkerStopped,
 )
-from tests.recovery.story import Story, registered, submitted
+from tests.recovery.story import Story, policy_changed, registered, submitted
 
 ROUNDS_MAX = 20
 
@@ -135,6 +135,24 @@ def test_a_failure_by_silence_and_what_is_done_about_it() -> None:
         f"silence 1.0 s ago (event {failed.failure.sequence}): no heartbeat for 15.0 s (15.0 s were allowed)"
     )
     assert what == "recovery: attempt 1 of 5, await, waits for it to register within 29 s"
+
+
+def test_what_has_helped_against_which_failure_and_what_nobody_understands() -> None:
+    story = healthy_story("w1", "w2")
+    exit_of(story, "w1", signal=9)
+    story.come_back("w1")
+    story.wait(16.0, "w2")
+    story.wait(30.0, "w2")
+    found = examined(story)
+    told = [(one.reason, one.strategy, one.succeeded, one.failed) for one in found.strategies]
+    assert told == [("silence", "await", 0, 1), ("worker_exit", "restart", 1, 0)]
+    assert found.errors == {"connection": 1, "worker_exit": 1}
+    assert "helped against worker_exit: restart 1 of 1 (67% expected)" in drawn(found)
+    assert "nobody knows" not in drawn(found)
+    story.state.errors["unknown"] = 3
+    assert "3 failures were of a kind that nobody knows (error 'unknown')" in drawn(examined(story))
+    story.tell(policy_changed(Policy(strategy_order="history")))
+    assert "what has helped most often against a failure is tried first" in drawn(examined(story))
 
 
 @pytest.mark.parametrize(("signal", "exit_code"), [(9, None), (None, 3)])

@@ -219,5 +219,6 @@ def test_row_of_a_worker() -> None:
         failed_sequence=2,
         failed_incarnation=1,
         failure_reason="silence",
+        failure_category="connection",
         last_event_sequence=7,
     )

@@ -82,6 +82,11 @@ def finished(outcome: Outcome) -> Given:
     return lambda story: story.finish("t1", outcome)
 
 
+def denied(story: Story) -> None:
+    """t1 has ended for want of a permission."""
+    story.tell(msgspec.structs.replace(story.finished("t1", "failed"), error="security"))
+
+
 def handed_back(story: Story) -> None:
     story.give_back("t1")
 
@@ -281,6 +286,12 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
     ("faster than the rate", fast, requeue(task_id="t2", worker_id="w2"), "paced"),
     ("put back though recovery is off", both(OFF, exits), requeue(), "operator-obeyed"),
     ("given up though recovery is off", both(OFF_AND_POOR, exits), complete(verdict="crashed"), "operator-obeyed"),
+    (
+        "tried again without a permission",
+        both(RETRIES, denied),
+        requeue(reason="verdict_retry", budget="verdict"),
+        "budgets",
+    ),
 ]
 
 
@@ -318,6 +329,7 @@ RIGHT: list[tuple[str, Given, Wrong]] = [
     ("called off", late, revoked_from("w2")),
     ("passed late", late_and_handed_back, complete_late()),
     ("at the rate", both(fast, lambda story: story.wait(1.0)), requeue(task_id="t2", worker_id="w2")),
+    ("final for want of a permission", both(RETRIES, denied), complete(verdict="failed")),
 ]
 
 

@@ -130,7 +130,7 @@ def test_the_encoding_knows_everything_there_is() -> None:
             *("flaps", "flap_cordons", "flap_cordoned_until"),
             *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
             "set_apart_for",
-            *("rungs_failed", "unavailable"),
+            *("rungs_failed", "unavailable", "exit_error"),
         },
         # Both are of one priority, whose order is that of the queue's lanes.
         Task: {"timeout_s", "event_id", "synthetic", "submitted_at", *poison},

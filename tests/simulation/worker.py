@@ -314,6 +314,10 @@ class SimWorker:
         self._agents[agent] = None
         return agent
 
+    def memory_kills(self) -> int | None:
+        """Of `worker.ports.Processes`."""
+        return None
+
     def sweep(self) -> list[int]:
         """Of `worker.ports.Processes`."""
         self._sweep()

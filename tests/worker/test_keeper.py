@@ -140,7 +140,7 @@ def test_a_command_that_does_not_exist() -> None:
     os.close(read)
     os.close(write)
     assert run.returncode == 127
-    assert run.stdout.startswith("failed No such file or directory: 'no-such-thing'")
+    assert run.stdout.startswith("failed 2 No such file or directory: 'no-such-thing'")
 
 
 async def test_kill_takes_a_tree_with_a_daemon_that_ignores_sigterm(keep: type[Kept]) -> None:

@@ -192,6 +192,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.seconds_per_task = seconds_per_task
     state.ends = OrderedDict()
     state.records = OrderedDict()
+    state.errors = Counter()
     state.events_sequence = SEQUENCE
     state.heartbeats_sequence = BEATS
     state.ignored = Counter()
