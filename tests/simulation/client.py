@@ -15,10 +15,10 @@ from events.jetstream import JetStreamLog
 from events.policy import Policy, policy_hash
 from events.streams import Streams
 from events.synthetic import SyntheticEvents
-from events.system import PolicyChanged, RunCancelRequested, RunSubmitted
+from events.system import PolicyChanged, RecoveryPaused, RecoveryResumed, RunCancelRequested, RunSubmitted
 from events.task import TaskCancelRequested, TaskSubmitted
 from events.work import CommandWork
-from events.worker import WorkerReadmitted
+from events.worker import WorkerDrainRequested, WorkerReadmitted
 from events.writer import Writer, append_until_stored
 from tests.simulation.executions import Conduct
 from tests.simulation.scenario import PlannedTask
@@ -98,6 +98,18 @@ class Client:
 
     async def readmit(self, worker_id: str) -> None:
         await self._order(WorkerReadmitted(worker_id=worker_id, actor=ACTOR))
+
+    async def order_end(self, worker_id: str) -> None:
+        await self._order(WorkerDrainRequested(worker_id=worker_id, actor=ACTOR))
+
+    async def order_restart(self, worker_id: str) -> None:
+        await self._order(WorkerDrainRequested(worker_id=worker_id, actor=ACTOR, restart=True))
+
+    async def halt_recovery(self) -> None:
+        await self._order(RecoveryPaused(actor=ACTOR))
+
+    async def resume_recovery(self, *, patience_s: float | None = PATIENCE_S) -> None:
+        await self._order(RecoveryResumed(actor=ACTOR), patience_s)
 
     async def drain(self, worker_id: str, incarnation: int) -> None:
         await _tried(self._synthetic.worker_draining(worker_id, incarnation=incarnation))

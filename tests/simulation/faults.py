@@ -87,6 +87,9 @@ class FaultKind(enum.StrEnum):
     SNAPSHOT_LOST = "snapshot_lost"
     SNAPSHOT_CORRUPT = "snapshot_corrupt"
     SNAPSHOT_STALE = "snapshot_stale"
+    OPERATOR_ORDERS_END = "operator_orders_end"
+    OPERATOR_ORDERS_RESTART = "operator_orders_restart"
+    OPERATOR_HALTS_RECOVERY = "operator_halts_recovery"
 
 
 class Wave(NamedTuple):
@@ -115,6 +118,15 @@ WAVES = (
     Wave(
         "snapshots",
         (FaultKind.SNAPSHOT_LOST, FaultKind.SNAPSHOT_CORRUPT, FaultKind.SNAPSHOT_STALE),
+        chance=0.3,
+    ),
+    Wave(
+        "orders",
+        (
+            FaultKind.OPERATOR_ORDERS_END,
+            FaultKind.OPERATOR_ORDERS_RESTART,
+            FaultKind.OPERATOR_HALTS_RECOVERY,
+        ),
         chance=0.3,
     ),
 )
@@ -197,6 +209,11 @@ NATURES: dict[FaultKind, Nature] = {
     FaultKind.SNAPSHOT_LOST: Nature("system", "one message of a snapshot is gone, in silence"),
     FaultKind.SNAPSHOT_CORRUPT: Nature("system", "one bit flips in a message of a snapshot"),
     FaultKind.SNAPSHOT_STALE: Nature("system", "all snapshots but the oldest are gone"),
+    FaultKind.OPERATOR_ORDERS_END: Nature(
+        "worker", "it is told through the log to drain and end; somebody starts it later"
+    ),
+    FaultKind.OPERATOR_ORDERS_RESTART: Nature("worker", "it is told through the log to drain and begin anew"),
+    FaultKind.OPERATOR_HALTS_RECOVERY: Nature("system", "recovery is paused by an event, and resumed after duration"),
 }
 """In cases of several victims (which task, which event, which policy) `Fault.choice` decides."""
 
@@ -287,6 +304,9 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     snapshot_lost: Hazard = Hazard(4)
     snapshot_corrupt: Hazard = Hazard(4)
     snapshot_stale: Hazard = Hazard(4)
+    operator_orders_end: Hazard = Hazard(2, duration_s=BLINK)
+    operator_orders_restart: Hazard = Hazard(3)
+    operator_halts_recovery: Hazard = Hazard(2, duration_s=OUTAGE)
 
     together: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """The share of all faults that come within moments of another one."""

@@ -100,6 +100,7 @@ class Nemesis:
             worker.resume_both()
         self.done += Counter()  # drops the kinds that never struck
         await self._arena.set_policy(auto_recovery=True)
+        await self._arena.in_client(self.world.client.resume_recovery(patience_s=None))
         await self.look_after()
 
     def _mend_broker(self) -> None:

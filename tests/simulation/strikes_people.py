@@ -108,6 +108,28 @@ async def operator_drain(arena: Arena, fault: Fault) -> bool:
     return True
 
 
+async def operator_orders_end(arena: Arena, fault: Fault) -> bool:
+    """Somebody wants it back after a while."""
+    worker = arena.worker(fault)
+    await arena.in_client(arena.world.client.order_end(arena.worker_id(fault)))
+    await asyncio.sleep(fault.duration_s)
+    if arena.can_start(worker):
+        worker.start()
+    return True
+
+
+async def operator_orders_restart(arena: Arena, fault: Fault) -> bool:
+    await arena.in_client(arena.world.client.order_restart(arena.worker_id(fault)))
+    return True
+
+
+async def operator_halts_recovery(arena: Arena, fault: Fault) -> bool:
+    await arena.in_client(arena.world.client.halt_recovery())
+    await asyncio.sleep(fault.duration_s)
+    await arena.in_client(arena.world.client.resume_recovery())
+    return True
+
+
 async def operator_synthetic_failure(arena: Arena, fault: Fault) -> bool:
     worker_id = arena.worker_id(fault)
     incarnation = arena.world.watch.incarnations.get(worker_id)
@@ -152,6 +174,9 @@ STRIKES: dict[FaultKind, Strike] = {
     FaultKind.OPERATOR_DRAIN: operator_drain,
     FaultKind.OPERATOR_SYNTHETIC_FAILURE: operator_synthetic_failure,
     FaultKind.OPERATOR_READMIT: operator_readmit,
+    FaultKind.OPERATOR_ORDERS_END: operator_orders_end,
+    FaultKind.OPERATOR_ORDERS_RESTART: operator_orders_restart,
+    FaultKind.OPERATOR_HALTS_RECOVERY: operator_halts_recovery,
     FaultKind.OPERATOR_CANCEL_TASK: operator_cancel_task,
     FaultKind.OPERATOR_CANCEL_RUN: operator_cancel_run,
 }

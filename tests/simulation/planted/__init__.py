@@ -4,12 +4,13 @@ from tests.simulation.planted.bug import Bug
 from tests.simulation.planted.in_claims import CLAIMS
 from tests.simulation.planted.in_core import DECIDE, FOLD, TIMERS
 from tests.simulation.planted.in_detection import DETECTION
+from tests.simulation.planted.in_orders import ORDERS
 from tests.simulation.planted.in_services import LEADER, PROJECTOR, READER
 from tests.simulation.planted.in_useless import USELESS
 from tests.simulation.planted.in_worker import WORKER
 
 BUGS: dict[str, Bug] = {
     one.name: one
-    for group in (FOLD, DECIDE, TIMERS, DETECTION, LEADER, READER, WORKER, CLAIMS, PROJECTOR, USELESS)
+    for group in (FOLD, DECIDE, TIMERS, DETECTION, LEADER, READER, WORKER, CLAIMS, PROJECTOR, USELESS, ORDERS)
     for one in group
 }
