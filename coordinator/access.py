@@ -14,6 +14,7 @@ from events.errors import BrokerRefused, Unreachable
 from events.identity import is_id
 from events.jetstream import JetStreamLog
 from events.streams import STREAM_NOT_FOUND, Streams
+from replay.plugins import use_installed_detectors
 
 STATE_DIR = ".resurgam"
 WAIT_S = 2.0
@@ -48,6 +49,7 @@ async def open_system(
         UsageFault: nothing was found, or the folder's store cannot be used.
         BrokerFault: there is a broker, but no system of this namespace on it.
     """
+    use_installed_detectors()
     variables = os.environ if environment is None else environment
     folder = Path(STATE_DIR if state_dir is None else state_dir)
     endpoint = read_endpoint(folder)

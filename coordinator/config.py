@@ -17,7 +17,11 @@ import msgspec
 from coordinator.faults import UsageFault
 from coordinator.forms import accepted_form, example_value
 from coordinator.settings import POLICY_HELP, SERVICE_HELP, ServiceSettings, Settings
+from events.plugins import offered
 from events.policy import Policy
+from recovery.detectors import DETECTORS, missing
+from replay.plugins import DETECTORS as PLUGGED
+from replay.plugins import use_installed_detectors
 
 PREFIX = "RESURGAM_"
 POLICY_PREFIX = "RESURGAM_POLICY_"
@@ -111,9 +115,20 @@ def changed_policy(base: Policy, given: Mapping[str, Any], source: str) -> Polic
         sources.add(key, Given(source, key, value, from_text=isinstance(value, str)))
     changes = sources.values()
     try:
-        return msgspec.structs.replace(base, **changes)
+        return _with_detectors(msgspec.structs.replace(base, **changes), source)
     except ValueError as error:
         raise UsageFault(f"{source}: {error}") from error
+
+
+def _with_detectors(policy: Policy, source: str) -> Policy:
+    """The same, if every detector that it asks for is here."""
+    use_installed_detectors()
+    for name in missing(policy):
+        known = sorted({*DETECTORS, *offered(PLUGGED)})
+        near = difflib.get_close_matches(name, known, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise UsageFault(f"{source}: there is no detector {name!r} here; {hint}")
+    return policy
 
 
 def _toml_value(text: str) -> Any:
@@ -126,11 +141,16 @@ def _toml_value(text: str) -> Any:
 
 def _policy(sources: Sources) -> Policy:
     try:
-        return Policy(**sources.values())
+        return _with_detectors(Policy(**sources.values()), _source_of_detectors(sources))
     except ValueError as error:
         # Settings that contradict each other: say who gave those that are named and are not the defaults.
         culprits = [f"{key} by {given.source}" for key, given in sources.given.items() if key in str(error)]
         raise UsageFault(f"{error}" + (f" (given: {', '.join(culprits)})" if culprits else "")) from error
+
+
+def _source_of_detectors(sources: Sources) -> str:
+    given = sources.given.get("detector") or sources.given.get("overrides")
+    return "the defaults" if given is None else given.source
 
 
 def _add_file(path: Path, policy: Sources, service: Sources) -> None:

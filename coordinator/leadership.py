@@ -308,6 +308,9 @@ class Leadership:
         What an operator has ordered at run time stands: a failover must not switch recovery on again.
         """
         state = consumer.state
+        for name in state.rules.missing:
+            consequence = "silence is judged with the most patience that any detector may have"
+            log.warning("detector_not_installed", detector=name, consequence=consequence)
         if state.policy_recorded:
             if state.policy_hash == policy_hash(self._policy):
                 return

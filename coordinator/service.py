@@ -41,6 +41,7 @@ from events.objects import ObjectStore
 from events.streams import Streams
 from events.system import CoordinatorStarted, CoordinatorStopped
 from events.writer import Writer
+from replay.plugins import use_installed_detectors
 from worker.lifeline import is_held, this_machine
 from worker.witness import serve_witness
 
@@ -119,6 +120,7 @@ class CoordinatorService:
             raise
 
     async def _start(self) -> None:
+        use_installed_detectors()
         service = self.settings.service
         state_dir = self.settings.state_dir
         if self.settings.http:

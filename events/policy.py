@@ -5,7 +5,7 @@ A policy is data. It travels in `PolicyChanged` events, so a fold of the log alw
 
 import hashlib
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -23,7 +23,8 @@ LauncherName = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9_-]{0,31})?$")]
 """Empty: there is none."""
 Ladder = Annotated[tuple[StrategyName, ...], Meta(min_length=1, max_length=16)]
 
-DetectorName = Literal["phi", "deadline"]
+DetectorName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+"""`phi`, `deadline`, or one that is installed as a plugin."""
 
 THRESHOLDS = ("suspect_after", "self_fence_after", "failed_after", "first_heartbeat_timeout", "detector")
 """What may differ from worker to worker."""

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from events.identity import Id
+
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
@@ -32,11 +34,15 @@ class PytestWork(Work, tag="pytest", frozen=True, kw_only=True):
 
 
 class CommandWork(Work, tag="command", frozen=True, kw_only=True):
-    """One process; exit code 0 is a pass. `environment` is added to the worker's own."""
+    """One process; exit code 0 is a pass. `environment` is added to the worker's own.
+
+    With `kind` it is work for a runner of that name, which makes a command of `argv` and says what its end means (entry
+    point group `resurgam.runners`)."""
 
     argv: Annotated[tuple[str, ...], Meta(min_length=1, max_length=4096)]
     cwd: Path
     environment: dict[str, str] = {}
+    kind: Id | None = None
 
 
 AnyWork = PytestWork | CommandWork
@@ -51,7 +57,7 @@ def fingerprint(work: AnyWork) -> str:
     """The same for the same work in another run: for a test, the root of its suite and its node id; for a command, its
     arguments and its folder. 16 hex digits of BLAKE2b."""
     if isinstance(work, CommandWork):
-        parts = ("command", work.cwd, *work.argv)
+        parts = (work.kind or "command", work.cwd, *work.argv)
     else:
         parts = ("pytest", work.suite.cwd, work.node_id, str(work.occurrence))
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -63,7 +63,7 @@ def submitted(rows: WorkingSet, at: Recorded, event: TaskSubmitted) -> None:
 
 def _work(row: TaskRow, work: AnyWork) -> None:
     if isinstance(work, CommandWork):
-        row.runner, row.command = "command", " ".join(work.argv)
+        row.runner, row.command = work.kind or "command", " ".join(work.argv)
     else:
         row.runner, row.command = "pytest", work.node_id
 

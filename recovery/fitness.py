@@ -28,7 +28,7 @@ Kind = tuple[str, ...]
 def kind_of(work: AnyWork) -> Kind:
     """What two tasks have in common that can be expected to end alike on a broken worker."""
     if isinstance(work, CommandWork):
-        return ("command", work.cwd, work.argv[0])
+        return ("command", work.cwd, work.argv[0]) if work.kind is None else ("runner", work.kind, work.cwd)
     return ("pytest", work.suite.python, work.suite.cwd, *work.suite.args)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from events.policy import Policy
 from events.thresholds import Thresholds, all_thresholds, most_patient, thresholds_for
-from recovery.detectors import Detector, detector_for
+from recovery.detectors import Detector, detector_for, missing
 
 KEPT_MAX = 8
 """Former rules that are kept apart. What is older is kept as one set of thresholds, the most patient of them all."""
@@ -86,6 +86,8 @@ class RuleBook:
         self._patient.clear()
         current = self._kept[-1]
         self._uniform = not any(rules.policy.overrides for rules in self._kept)
+        self.missing = list(dict.fromkeys(name for rules in self._kept for name in missing(rules.policy)))
+        """Detectors that these rules ask for and that are not installed here."""
         self.sequence = current.sequence
         self.stretch = current.stretch
         allowed = current.policy.heartbeat_rate_max * current.policy.heartbeat_interval * current.stretch

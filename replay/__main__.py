@@ -184,7 +184,9 @@ def _opener(opener: Opener, location: Location, archive: Path | None, *, follow:
     async def opened() -> AsyncIterator[_Opened]:
         if archive is not None:
             from replay.archive import Archive, ArchiveBeats, ArchiveLog
+            from replay.plugins import use_installed_detectors
 
+            use_installed_detectors()
             with Archive(archive) as read:
                 yield _Opened(ArchiveLog(read), nullcontext(ArchiveBeats(read)))
             return

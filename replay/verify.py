@@ -125,6 +125,13 @@ class Verifier:
                 f"has version {RULES_VERSION}; verify them with the program that made them"
             )
             return
+        if self._state.rules.missing:
+            self.obstacle = (
+                f"the decisions at {sequence} rest on detectors that are not installed here: "
+                f"{', '.join(self._state.rules.missing)}; verify them where they are (entry point group "
+                f"resurgam.detectors)"
+            )
+            return
         if self._state.events_sequence > provenance.as_of_events:
             self._differ(
                 sequence,

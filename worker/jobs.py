@@ -44,6 +44,7 @@ class CommandJob:
     cwd: str
     env: tuple[tuple[str, str], ...] = ()  # on top of the slot's environment
     timeout_s: float | None = None
+    kind: str | None = None  # the runner that knows what argv means; None: it is a command
 
 
 Job = PytestJob | CommandJob

@@ -10,6 +10,7 @@ from worker.excerpt import Excerpt
 from worker.jobs import Collection, CommandJob, PytestJob, Suite
 from worker.kept_process import Ended, KeptProcess, Limits
 from worker.marks import Row
+from worker.runners import command_of
 from worker.slot_pytest import AnyReport, Ready, WarmPytest
 
 
@@ -82,10 +83,11 @@ def processes(hold_fds: Sequence[int] = (), marks: Row | None = None) -> Runners
     def start_command(
         job: CommandJob, *, env: Mapping[str, str], limits: Limits, on_end: Callable[[Ended], None]
     ) -> KeptProcess:
-        environment = {**env, **dict(job.env)}
+        command = command_of(job)
+        environment = {**env, **dict(job.env), **command.environment}
         if marks is not None:
             marks.set(job.key)
-        return KeptProcess(job.argv, cwd=job.cwd, env=environment, limits=limits, hold_fds=hold_fds, on_end=on_end)
+        return KeptProcess(command.argv, cwd=job.cwd, env=environment, limits=limits, hold_fds=hold_fds, on_end=on_end)
 
     return Runners(start_command, functools.partial(WarmPytest, hold_fds=hold_fds, marks=marks))
 

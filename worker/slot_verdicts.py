@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from events.failures import ErrorCode
-from worker.jobs import Job, Outcome, SlotFinished
+from worker.jobs import CommandJob, Job, Outcome, SlotFinished
 from worker.kept_process import Ended
+from worker.runners import verdict_of
 from worker.shortages import code_of_errno
 from worker.slot_pytest import Finished, Ready
 
@@ -61,6 +62,8 @@ def finished_command(
 ) -> SlotFinished:
     if sentence is not None:
         outcome, what = sentence.outcome, sentence.message
+    elif ended.cause == "exited" and isinstance(running.job, CommandJob) and running.job.kind is not None:
+        outcome, what = verdict_of(running.job.kind, ended.exit_code or 0, output)
     elif ended.cause == "exited" and ended.exit_code == 0:
         outcome, what = Outcome.passed, ""
     else:

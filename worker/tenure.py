@@ -261,7 +261,7 @@ def _suite(assignment: Assignment) -> Suite | None:
 def _job(assignment: Assignment) -> Job:
     work, timeout_s = assignment.task.work, assignment.task.timeout_s
     if isinstance(work, CommandWork):
-        return CommandJob(assignment.key, work.argv, work.cwd, tuple(work.environment.items()), timeout_s)
+        return CommandJob(assignment.key, work.argv, work.cwd, tuple(work.environment.items()), timeout_s, work.kind)
     suite = Suite(work.suite.python, work.suite.cwd, work.suite.args)
     return PytestJob(assignment.key, work.node_id, suite, work.occurrence, timeout_s)
 

@@ -37,6 +37,10 @@ def submit(
     python: Annotated[
         str | None, typer.Option(help="The interpreter of the suite; the active virtual environment's by default.")
     ] = None,
+    runner: Annotated[
+        str | None,
+        typer.Option("--runner", metavar="NAME", help="What follows '--' is for this plugin of the workers."),
+    ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=REPEAT_MAX, help="Submit the command so many times.")] = 1,
     title: Annotated[str | None, typer.Option(help="What the run is called.")] = None,
     priority: Annotated[int, typer.Option(min=-1000, max=1000, help="Higher goes first.")] = 0,
@@ -60,13 +64,16 @@ def submit(
     Without --wait: prints the run's id and ends. With it: 0 all passed, 1 some did not, 5 there was no test.
     """
     from coordinator.commands.submitting import Order, collected_works, command_works, submit_and_follow
+    from events.identity import is_id
 
     if timeout is not None and not 0 < timeout < float("inf"):
         raise UsageFault(f"--timeout {timeout:g}: it takes a number of seconds above 0")
     if pytest is None and not command:
         raise UsageFault("nothing to submit: give a command after '--', or --pytest and a path")
-    if pytest is not None and (repeat > 1 or env):
-        raise UsageFault("--repeat and --env are for commands; pytest has arguments of its own for both")
+    if pytest is not None and (repeat > 1 or env or runner):
+        raise UsageFault("--repeat, --env and --runner are for commands; pytest has arguments of its own")
+    if runner is not None and not is_id(runner):
+        raise UsageFault(f"--runner {runner!r} is no name: it takes 1 to 64 letters, digits, '_' or '-'")
 
     async def work() -> int:
         if pytest is not None:
@@ -78,7 +85,7 @@ def submit(
             if code != 0:
                 return code
         else:
-            works = command_works(tuple(command or ()), str(Path.cwd()), pairs("--env", env or ()), repeat)
+            works = command_works(tuple(command or ()), str(Path.cwd()), pairs("--env", env or ()), repeat, runner)
         order = Order(
             title=title or (f"pytest {pytest}" if pytest else " ".join(command or ())),
             actor=actor(),

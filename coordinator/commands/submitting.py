@@ -41,8 +41,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     requires: dict[str, str] = {}
 
 
-def command_works(argv: tuple[str, ...], cwd: str, environment: dict[str, str], repeat: int) -> tuple[AnyWork, ...]:
-    return (CommandWork(argv=argv, cwd=cwd, environment=environment),) * repeat
+def command_works(
+    argv: tuple[str, ...], cwd: str, environment: dict[str, str], repeat: int, kind: str | None = None
+) -> tuple[AnyWork, ...]:
+    return (CommandWork(argv=argv, cwd=cwd, environment=environment, kind=kind),) * repeat
 
 
 async def collected_works(python: str, cwd: str, args: tuple[str, ...]) -> tuple[tuple[AnyWork, ...], int, str]:

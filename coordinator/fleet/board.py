@@ -67,6 +67,9 @@ def _summary(health: FleetHealth) -> list[Text]:
     lines = [first, _leader(health)]
     if not health.auto_recovery:
         lines.append(Text("automatic recovery is switched off", "yellow"))
+    if health.detectors_missing:
+        names = ", ".join(health.detectors_missing)
+        lines.append(Text(f"not installed here, and replaced by the most patient of all detectors: {names}", "yellow"))
     if health.pause is not None:
         why = f": {health.pause.reason}" if health.pause.reason else ""
         since = f"paused for {span(health.pause.age_s)} by {health.pause.actor} (event {health.pause.sequence})"

@@ -177,6 +177,9 @@ class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     doubt: LastDoubt | None
     auto_recovery: bool
     """What the policy says."""
+    detectors_missing: list[str]
+    """Which the policy asks for, and which are not installed where this was asked: nobody knows there how much silence
+    they allow."""
     pause: RecoveryPause | None
     """Until it is over nothing is done about failures, whatever the policy says."""
     strategy_order: str

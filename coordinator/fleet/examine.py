@@ -77,6 +77,7 @@ def fleet_health(view: View, *, limit: int | None = None) -> FleetHealth:
         ],
         doubt=_doubt(view),
         auto_recovery=state.policy.auto_recovery,
+        detectors_missing=state.rules.missing,
         pause=_pause(view),
         strategy_order=state.policy.strategy_order,
         strategies=[

@@ -21,7 +21,7 @@ GAPS = st.lists(
 
 def heard(detector: str, gaps: Sequence[float]) -> Story:
     """One worker beats with these gaps between, and another as it should."""
-    story = Story(Policy(detector=detector), checks=False)  # type: ignore[arg-type]
+    story = Story(Policy(detector=detector), checks=False)
     story.join("w1", "w2")
     for gap in gaps:
         story.wait(gap, "w2")
