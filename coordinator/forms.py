@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from events.identity import Id
-from events.policy import LauncherName, Seconds
+from events.policy import DetectorName, LauncherName, Seconds
 
 NAMES = {int: "a whole number", float: "a number", str: "text"}
 EXAMPLES = {"nats_url": "nats://127.0.0.1:4222", "replicas": 3, "coordinator_id": "coordinator-1"}
@@ -16,6 +16,8 @@ def accepted_form(form: Any) -> str:
     """`a number of seconds above 0, up to 31,536,000`, for the type of a field."""
     if form is bool:
         return "true or false"
+    if form == DetectorName:
+        return "'phi', 'deadline', or the name of a detector that is installed"
     if form == Id:
         return "1 to 64 letters, digits, '_' or '-'"
     if form == LauncherName:

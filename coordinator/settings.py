@@ -66,7 +66,7 @@ POLICY_HELP = {
     "watchdog_after": "How long an agent may leave its supervisor unanswered before it is killed.",
     "reconnect_grace": "How long a worker may be without a connection before it is suspect.",
     "heartbeat_rate_max": "Heartbeats a second, over all workers; beyond it all beat, and are judged, more slowly.",
-    "detector": "What judges silence: deadline (fixed), or phi (more patient with a worker that beats irregularly).",
+    "detector": "What judges silence: deadline (fixed), phi (patient with workers that beat irregularly), or a plugin.",
     "phi_suspect": "phi: how unlikely the silence of a live worker must be for a suspicion: 10 to the minus this.",
     "phi_failed": "phi: the same for a failure, which never comes before failed_after.",
     "phi_deviation_min": "phi: the least scatter that is assumed of heartbeats, in intervals.",

@@ -1,8 +1,8 @@
 """Kinds of work that other distributions bring along (entry point group `resurgam.runners`).
 
-A runner makes a command of what it is given, and says what the end of that command means. The command runs as any other
-does: in a slot, beneath a keeper, with its time limit and its excerpt of output. The runner's own two methods are called
-in the agent, between two heartbeats: they compute, and wait for nothing.
+A runner makes a command of what it is given, and says what the end of that command means. The command runs as any
+other does: in a slot, beneath a keeper, with its time limit and its excerpt of output. The runner's own two methods are
+called in the agent, between two heartbeats: they compute, and wait for nothing.
 """
 
 from collections.abc import Mapping
