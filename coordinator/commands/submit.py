@@ -70,8 +70,10 @@ def submit(
         raise UsageFault(f"--timeout {timeout:g}: it takes a number of seconds above 0")
     if pytest is None and not command:
         raise UsageFault("nothing to submit: give a command after '--', or --pytest and a path")
-    if pytest is not None and (repeat > 1 or env or runner):
-        raise UsageFault("--repeat, --env and --runner are for commands; pytest has arguments of its own")
+    if pytest is not None and (repeat > 1 or env):
+        raise UsageFault("--repeat and --env are for commands; pytest has arguments of its own for both")
+    if pytest is not None and runner is not None:
+        raise UsageFault("--runner names another runner than pytest: give one of the two")
     if runner is not None and not is_id(runner):
         raise UsageFault(f"--runner {runner!r} is no name: it takes 1 to 64 letters, digits, '_' or '-'")
 

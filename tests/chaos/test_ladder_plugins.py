@@ -1,7 +1,6 @@
 """The example of docs/plugins.md, installed as anybody would install it, in a farm whose leader needs it."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from tests.chaos.conftest import NewFarm
 from tests.chaos.farm import CALM, ROOT
 from tests.chaos.test_agents import staying_on
 from tests.chaos.test_replacements import kill_all_of, launched
+from tests.plugins import check_page, installed
 
-EXAMPLE = ROOT / "examples" / "plugins" / "ladder"
 SH = "#!/bin/sh\n"
 FAKES = {
     # Whoever is called over ssh is this machine, and its shell knows `resurgam`. What our side has open stays here.
@@ -35,14 +34,7 @@ FAKES = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the distribution in it."""
-    folder = tmp_path_factory.mktemp("site")
-    source = folder / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "farm_hands.py"):
-        (source / name).write_text((EXAMPLE / name).read_text())
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*command, "--target", str(folder / "site"), str(source)], check=True, timeout=100)
-    return folder / "site"
+    return installed("ladder", tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture
@@ -143,8 +135,4 @@ async def test_a_worker_is_launched_over_a_remote_shell(
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:
-    page = (ROOT / "docs" / "plugins.md").read_text()
-    shown = page.partition("<!-- file: examples/plugins/ladder/farm_hands.py -->\n```python\n")[2].partition("```\n")[0]
-    assert shown == (EXAMPLE / "farm_hands.py").read_text()
-    points = (EXAMPLE / "pyproject.toml").read_text().partition("[project.entry-points.")[2].partition("[tool.")[0]
-    assert f"[project.entry-points.{points}".strip() in page
+    check_page("ladder", "farm_hands.py")

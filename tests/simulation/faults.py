@@ -210,7 +210,7 @@ NATURES: dict[FaultKind, Nature] = {
     FaultKind.SNAPSHOT_CORRUPT: Nature("system", "one bit flips in a message of a snapshot"),
     FaultKind.SNAPSHOT_STALE: Nature("system", "all snapshots but the oldest are gone"),
     FaultKind.OPERATOR_ORDERS_END: Nature(
-        "worker", "it is told through the log to drain and end; somebody starts it later"
+        "worker", "it is told through the log to drain and end; started again after duration"
     ),
     FaultKind.OPERATOR_ORDERS_RESTART: Nature("worker", "it is told through the log to drain and begin anew"),
     FaultKind.OPERATOR_HALTS_RECOVERY: Nature("system", "recovery is paused by an event, and resumed after duration"),
