@@ -8,6 +8,8 @@ import msgspec
 import psutil
 import pytest
 
+from events.clock import seconds
+from events.system import LeaderElected
 from events.worker import (
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -126,6 +128,41 @@ async def test_16_the_leader_dies_while_it_replaces_a_worker(new_farm: NewFarm) 
                 assert len(await farm.events(kind)) == 1
             # However often it was started, one process is the worker.
             await until(lambda: len(supervisors_of(farm, name)) == 1, what="a single worker")
+
+
+@pytest.mark.timeout(90)
+async def test_16_attempts_outlive_their_leaders_and_begin_once_at_their_time(new_farm: NewFarm) -> None:
+    """Each leader dies as soon as it has scheduled the next one."""
+    policy = msgspec.structs.replace(
+        CALM,
+        ladders={"disconnected": ("await",)},
+        max_recovery_attempts=3,
+        recovery_attempt_timeout=0.5,
+        recovery_backoff=2.0,
+        recovery_interval=4.0,
+    )
+    async with new_farm(policy) as farm:
+        await farm.start(workers=2)
+        for name in ("c2", "c3"):
+            await farm.start_coordinator(name)
+        agent = await farm.agent("w1")
+        kill_all_of(farm, "w1", agent)
+        for attempt in (2, 3):
+            await farm.seen(WorkerRecoveryScheduled, worker_id="w1", attempt=attempt)
+            leader = (await farm.events(LeaderElected))[-1].event
+            assert isinstance(leader, LeaderElected)
+            farm.members[leader.coordinator_id].process.kill()
+        await farm.seen(WorkerPermanentlyFailed, 30.0, worker_id="w1", attempts=3)
+        due = {}
+        for recorded in await farm.events(WorkerRecoveryScheduled):
+            assert isinstance(recorded.event, WorkerRecoveryScheduled)
+            due[recorded.event.attempt] = seconds(recorded.event.not_before)
+        begun = [(one.event.attempt, one.time) for one in await farm.events(WorkerRecoveryStarted)]  # type: ignore[union-attr]
+        assert [attempt for attempt, _ in begun] == sorted(due) == [1, 2, 3]
+        assert all(at >= due[attempt] for attempt, at in begun)
+        assert len(await farm.events(LeaderElected)) == 3
+        await farm.submit(farm.shop.commands(3, 0.05))
+        await farm.verdicts()
 
 
 @pytest.mark.timeout(90)
