@@ -24,7 +24,7 @@ async def staying_on(farm: Farm, task_id: str, name: str) -> tuple[TaskStarted, 
     return first, agent
 
 
-async def test_a_killed_agent_is_replaced_and_its_task_goes_elsewhere(new_farm: NewFarm) -> None:
+async def test_5_a_killed_agent_is_replaced_and_its_task_goes_elsewhere(new_farm: NewFarm) -> None:
     async with new_farm() as farm:
         await farm.start()
         (staying,) = await farm.submit(farm.shop.tests(["test_stays"]))
@@ -77,7 +77,7 @@ async def test_a_stopped_agent_is_found_by_its_watchdog(new_farm: NewFarm) -> No
 
 
 @pytest.mark.timeout(60)
-async def test_agents_killed_again_and_again(new_farm: NewFarm) -> None:
+async def test_8_agents_killed_again_and_again(new_farm: NewFarm) -> None:
     """Sixty tasks on three workers, of which one loses its agent about every second."""
     async with new_farm() as farm:
         await farm.start()
@@ -98,7 +98,7 @@ async def test_agents_killed_again_and_again(new_farm: NewFarm) -> None:
             await farm.seen(WorkerRecoverySucceeded, after=exited.sequence, worker_id=exited.event.worker_id)
 
 
-async def test_an_agent_killed_between_assignment_and_start_costs_nobody_anything(new_farm: NewFarm) -> None:
+async def test_27_an_agent_killed_between_assignment_and_start_costs_nobody_anything(new_farm: NewFarm) -> None:
     """The agent is stopped first, so that the order reaches it and is never begun."""
     async with new_farm() as farm:
         await farm.start(workers=1)
@@ -109,3 +109,26 @@ async def test_an_agent_killed_between_assignment_and_start_costs_nobody_anythin
         await farm.seen(TaskRequeued, task_id=task_id, budget="none")
         await farm.seen(TaskCompleted, task_id=task_id, verdict="passed", attempt=2)
         await farm.seen(WorkerRecoverySucceeded, worker_id="w1")
+
+
+async def test_7_two_of_six_die_together_with_fifteen_tasks_running(new_farm: NewFarm) -> None:
+    """Each with its supervisor, so that nobody brings them back: all tasks end on the other four."""
+    async with new_farm() as farm:
+        await farm.start(workers=6, slots=3)
+        tasks = await farm.submit([farm.shop.command("wait", f"waits-{number}") for number in range(15)])
+        for task_id in tasks:
+            await farm.running(task_id)
+        held = [(await farm.running(task_id)).worker_id for task_id in tasks]
+        dying = sorted(set(held))[:2]
+        agents = [await farm.agent(name) for name in dying]
+        for name, agent in zip(dying, agents, strict=True):
+            farm.supervisor(name).kill()
+            agent.kill()
+        for number in range(15):
+            farm.shop.say_go(f"waits-{number}")
+        verdicts = await farm.verdicts()
+        assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}
+        lost = [task_id for task_id, name in zip(tasks, held, strict=True) if name in dying]
+        requeued = [one.event for one in await farm.events(TaskRequeued)]
+        assert sorted(one.task_id for one in requeued if isinstance(one, TaskRequeued)) == sorted(lost)
+        assert not {verdicts[task_id].worker_id for task_id in lost} & set(dying)

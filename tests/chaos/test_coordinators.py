@@ -23,7 +23,7 @@ async def failed_over(farm: Farm, term: int, name: str) -> None:
     await farm.seen(SystemRecoveryCompleted, incident_id=incident, success=True)
 
 
-async def test_a_standby_takes_over_from_a_killed_leader(new_farm: NewFarm) -> None:
+async def test_16_a_standby_takes_over_from_a_killed_leader(new_farm: NewFarm) -> None:
     async with new_farm() as farm:
         await farm.start()
         await farm.start_coordinator("c2")
@@ -66,7 +66,7 @@ async def test_a_coordinator_started_again_completes_the_run(new_farm: NewFarm, 
 
 
 @pytest.mark.timeout(60)
-async def test_a_stopped_leader_wakes_up_to_a_new_term(new_farm: NewFarm) -> None:
+async def test_16_a_stopped_leader_wakes_up_to_a_new_term(new_farm: NewFarm) -> None:
     async with new_farm() as farm:
         await farm.start()
         await farm.start_coordinator("c2")

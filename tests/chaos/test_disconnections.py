@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from events.policy import Policy
-from events.task import TaskRequeued, TaskStarted
+from events.task import TaskAttemptFinished, TaskRequeued, TaskStarted
 from events.worker import (
     WorkerDisconnected,
     WorkerFailed,
@@ -179,6 +179,32 @@ async def test_a_worker_that_is_cut_off_is_suspected_and_keeps_its_task(new_farm
             assert (verdict.verdict, verdict.attempt) == ("passed", 1)
         assert len(farm.shop.runs("waits")) == 1
         assert not await farm.events(WorkerVanished, WorkerFailed)
+
+
+async def test_22_what_ended_without_a_connection_is_reported_once_and_in_order_when_it_is_back(
+    new_farm: NewFarm,
+) -> None:
+    async with new_farm() as farm:
+        await farm.start_coordinator()
+        async with relayed(farm, "w1") as relay:
+            (waiting,) = await farm.submit([farm.shop.command("wait", "waits")])
+            first = await farm.running(waiting)
+            await until(lambda: farm.shop.runs("waits"), what="the run")
+            (pid,) = farm.shop.runs("waits")
+            relay.close()
+            farm.shop.say_go("waits")
+            await until(lambda: not psutil.pid_exists(pid), what="the end of the run")
+            assert not await farm.events(TaskAttemptFinished)
+            (later,) = await farm.submit(farm.shop.commands(1, 0.05))
+            await relay.open()
+            verdicts = await farm.verdicts()
+            assert (verdicts[waiting].verdict, verdicts[waiting].attempt) == ("passed", 1)
+        said = [one.event for one in await farm.events(TaskAttemptFinished)]
+        assert [(one.task_id, one.incarnation) for one in said if isinstance(one, TaskAttemptFinished)] == [
+            (waiting, first.incarnation),
+            (later, first.incarnation),
+        ]
+        assert len(farm.shop.runs("waits")) == 1
 
 
 async def test_a_worker_that_is_killed_while_it_is_cut_off_is_found_by_a_witness(new_farm: NewFarm) -> None:

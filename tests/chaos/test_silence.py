@@ -22,7 +22,7 @@ from tests.waiting import until
 
 
 @pytest.mark.parametrize("first", ["the policy", "the workers"])
-async def test_a_stopped_worker_returns_as_a_new_incarnation(new_farm: NewFarm, first: str) -> None:
+async def test_3_a_stopped_worker_returns_as_a_new_incarnation(new_farm: NewFarm, first: str) -> None:
     """Whether the workers begin under the policy, or under the default one with its much longer times."""
     async with new_farm(HASTY) as farm:
         if first == "the policy":
@@ -62,7 +62,7 @@ async def test_a_stopped_worker_returns_as_a_new_incarnation(new_farm: NewFarm, 
         assert (await farm.verdicts())[staying] == verdict
 
 
-async def test_a_result_of_a_stopped_worker_comes_too_late(new_farm: NewFarm) -> None:
+async def test_9_a_result_of_a_stopped_worker_comes_too_late(new_farm: NewFarm) -> None:
     """The task ends well under an agent that is stopped; by the time that the agent can say so, it is another's."""
     async with new_farm(HASTY) as farm:
         await farm.start(workers=2)
@@ -84,7 +84,7 @@ async def test_a_result_of_a_stopped_worker_comes_too_late(new_farm: NewFarm) ->
 
 
 @pytest.mark.timeout(60)
-async def test_a_worker_that_is_gone_for_good_is_given_up(new_farm: NewFarm) -> None:
+async def test_11_13_a_worker_that_is_gone_for_good_is_given_up(new_farm: NewFarm) -> None:
     policy = msgspec.structs.replace(HASTY, max_recovery_attempts=3, recovery_attempt_timeout=1.0)
     async with new_farm(policy) as farm:
         await farm.start()
@@ -126,7 +126,7 @@ async def test_a_worker_that_is_gone_for_good_is_given_up(new_farm: NewFarm) -> 
         assert all(row[3] for row in rows)
 
 
-async def test_most_of_the_farm_is_lost_at_once(new_farm: NewFarm) -> None:
+async def test_15_most_of_the_farm_is_lost_at_once(new_farm: NewFarm) -> None:
     """Two of three workers lose their agents in one moment: one incident, and every task has its verdict."""
     async with new_farm() as farm:
         await farm.start(slots=2)

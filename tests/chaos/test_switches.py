@@ -10,7 +10,7 @@ from tests.chaos.conftest import NewFarm
 from tests.chaos.test_agents import staying_on
 
 
-async def test_without_automation_a_failure_is_recorded_and_no_more(new_farm: NewFarm) -> None:
+async def test_26_without_automation_a_failure_is_recorded_and_no_more(new_farm: NewFarm) -> None:
     async with new_farm() as farm:
         await farm.start("--disable-auto-recovery")
         staying, *_ = await farm.submit([farm.shop.command("stay", "stays"), *farm.shop.commands(6, 0.05)])

@@ -50,7 +50,7 @@ async def policies(log: JetStreamLog) -> list[str]:
     return actors
 
 
-async def test_terms_increase_and_the_configured_policy_comes_into_force(
+async def test_18_terms_increase_and_the_configured_policy_comes_into_force(
     log: JetStreamLog, bus: Bus, streams: Streams
 ) -> None:
     async with leading(log, bus, streams, "c1", Policy()):

@@ -111,7 +111,7 @@ async def test_an_idle_projector_commits_at_once(tmp_path: Path, log: JetStreamL
         assert not await projector.wait_for(stored.last + 1, 0.01)
 
 
-async def test_a_deleted_file_comes_back_the_same(tmp_path: Path, log: JetStreamLog) -> None:
+async def test_20_a_deleted_file_comes_back_the_same(tmp_path: Path, log: JetStreamLog) -> None:
     path = tmp_path / "history.duckdb"
     await fill(log)
     await catch_up(path, log)
