@@ -8,17 +8,19 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
+import psutil
+import pytest
 
 from coordinator.cluster import LocalCluster
 from coordinator.kick import ConnectionCloser
-from events.errors import Unacknowledged
+from events.errors import BrokerRefused, LogError, Unacknowledged
 from events.policy import Policy
 from events.streams import Streams
 from events.system import RunSubmitted
-from events.task import TaskCompleted
+from events.task import TaskAttemptFinished, TaskCompleted
 from events.worker import WorkerFailed
 from tests.chaos.checks import check_everything
-from tests.chaos.farm import Farm, Member
+from tests.chaos.farm import Farm, Member, until_true
 from tests.waiting import until
 
 PATIENT = Policy(heartbeat_interval=1.0, suspect_after=8.0, self_fence_after=14.0, failed_after=18.0)
@@ -87,6 +89,44 @@ async def test_nodes_die_under_a_run(tmp_path: Path) -> None:
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
         assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}
+        assert await farm.events(WorkerFailed) == []
+        await check_everything(farm)
+
+
+FENCES = Policy(heartbeat_interval=0.5, suspect_after=2.0, self_fence_after=4.0, failed_after=30.0, detector="deadline")
+"""Workers fence themselves soon, and nobody is given up before the cluster is back."""
+
+
+async def test_17_without_a_majority_nothing_is_acknowledged_and_workers_fence_themselves(tmp_path: Path) -> None:
+    async with ClusterFarm(tmp_path, FENCES) as farm:
+        await farm.start(*REPLICATED, workers=1)
+        (staying,) = await farm.submit([farm.shop.command("stay", "stays")])
+        first = await farm.running(staying)
+        await until(lambda: farm.shop.runs("stays"), what="the run")
+        (pid,) = farm.shop.runs("stays")
+        leader = await farm.stream_leader()
+        others = [node for name, node in farm.cluster.nodes.items() if name != leader]
+        await asyncio.gather(*(node.stop() for node in others))
+        lost = farm.writer.draft(RunSubmitted(run_id="lost", title="nobody takes it", tasks=0))
+        with pytest.raises((Unacknowledged, BrokerRefused)):
+            await farm.log.append([lost], timeout_s=2.0)
+        await until(lambda: not psutil.pid_exists(pid), 15, "the worker to stop its task")
+
+        await asyncio.gather(*(node.start() for node in others))
+
+        async def readable() -> bool:
+            try:
+                async with await farm.log.reader():
+                    return True
+            except LogError:
+                return False
+
+        await until_true(readable, 40, "the cluster to have leaders again")
+        ended = await farm.seen(TaskAttemptFinished, 40, task_id=staying, attempt=1)
+        assert isinstance(ended.event, TaskAttemptFinished)
+        assert (ended.event.outcome, ended.event.incarnation) == ("fenced", first.incarnation)
+        verdicts = await farm.verdicts()
+        assert (verdicts[staying].verdict, verdicts[staying].attempt) == ("passed", 2)
         assert await farm.events(WorkerFailed) == []
         await check_everything(farm)
 

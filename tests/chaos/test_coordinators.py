@@ -5,8 +5,10 @@ import pytest
 from coordinator.leadership import LEASE_TTL_S
 from events.errors import Fenced
 from events.log import Fence
+from events.stored import stream_extent
 from events.system import CoordinatorStarted, LeaderElected, SystemRecoveryCompleted, SystemRecoveryStarted
 from events.task import TaskAssigned, TaskRequeued
+from events.worker import WorkerFailed, WorkerSuspected
 from recovery.consumer import LEADER_TAIL
 from tests.chaos.conftest import NewFarm
 from tests.chaos.farm import Farm, until_true
@@ -100,3 +102,28 @@ async def test_16_a_stopped_leader_wakes_up_to_a_new_term(new_farm: NewFarm) -> 
         assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}
         assert await farm.events(TaskRequeued) == []
         assert len(await farm.events(TaskAssigned)) == len(farm.tasks)
+
+
+async def test_4_a_leader_that_did_not_run_for_a_while_condemns_nobody(new_farm: NewFarm) -> None:
+    """Nobody else is there to lead meanwhile. All beat on, and what they sent is caught up with by its own time."""
+    async with new_farm() as farm:
+        await farm.start()
+        leader = farm.supervisor("c1")
+
+        async def heard() -> int:
+            return (await stream_extent(farm.bus, farm.streams.heartbeats)).last_seq
+
+        before = await heard()
+        leader.suspend()
+        beats = 3 * farm.policy.failed_after / farm.policy.heartbeat_interval * 1.2
+
+        async def beaten() -> bool:
+            return await heard() > before + beats
+
+        await until_true(beaten, 30, "more beats of three workers than fit into failed_after")
+        leader.resume()
+        await farm.seen(LeaderElected, TAKE_OVER_S_MAX, term=2)
+        await farm.submit(farm.shop.commands(6, 0.05))
+        verdicts = await farm.verdicts()
+        assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}
+        assert await farm.events(WorkerSuspected, WorkerFailed) == []

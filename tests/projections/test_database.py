@@ -10,7 +10,8 @@ import duckdb
 import msgspec
 import pytest
 
-from events.system import LogDamaged
+from events.policy import Policy
+from events.system import LogDamaged, PolicyChanged
 from events.task import TaskSubmitted
 from events.work import CommandWork
 from events.worker import WorkerReadmitted, WorkerRegistered
@@ -18,7 +19,7 @@ from projections import mapping
 from projections.copies import SPARE
 from projections.database import Database
 from projections.errors import Refused, Unreadable, WriteFailed
-from projections.tables import ALL_TABLES, SCHEMA_VERSION
+from projections.tables import ALL_TABLES, SCHEMA_VERSION, TABLES
 from projections.views import VIEWS
 from tests.projections.farm import Farm
 from tests.projections.histories import dump, garbage, record, recorded_from, select
@@ -285,3 +286,17 @@ def test_an_error_of_the_system_is_not_taken_for_damage(tmp_path: Path) -> None:
     with pytest.raises(WriteFailed, match="No space left"):
         database.apply([record(401, WorkerReadmitted(worker_id="w1", actor="me"))])
     connection.close()
+
+
+def test_32_every_table_is_written_by_the_real_duckdb(tmp_path: Path) -> None:
+    """A log in which everything happens leaves rows in every table that is made from the log."""
+    path = tmp_path / "history.duckdb"
+    database = Database.open(path)
+    database.apply([*recorded_from(Farm(5, failure_share=0.1).drafts(), 3_000)])
+    last = database.position.sequence
+    database.apply(
+        [record(last + 1, PolicyChanged(policy=Policy(), policy_hash="0", actor="alice")), garbage(last + 2)]
+    )
+    database.close()
+    empty = [table.name for table in TABLES if select(path, f"SELECT count(*) FROM {table.name}") == [(0,)]]
+    assert empty == []
