@@ -164,3 +164,11 @@ def test_who_is_not_known_or_has_a_worker_is_not_stranded() -> None:
     for _ in range(2):
         story.tell(TaskStranded(task_id="t2", requires=GPU))
     assert story.state.ignored.total() == ignored + 3
+
+
+def test_one_without_requirements_cannot_be_stranded_whoever_says_so() -> None:
+    story = Story(lead=False)
+    story.tell(submitted("t1"), submitted("t2", requires=GPU), registered("w1", labels=GPU))
+    story.tell(TaskStranded(task_id="t1", requires=GPU))
+    story.tell(DetectorDegraded(reason="clock_step", extent_s=-1.0, heartbeats_sequence=0))
+    assert story.state.unmet == {}

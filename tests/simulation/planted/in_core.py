@@ -93,6 +93,29 @@ DECIDE: tuple[Bug, ...] = (
         ),
     ),
     bug(
+        "suspect-not-alone",
+        "A task that has to run alone is given to the worker that is set apart for it while that has other tasks.",
+        (
+            "recovery.decide_apart:owed_isolations",
+            "elif not worker.held and trusted(state, worker, now - state.rules.suspect_after_min):",
+            "elif trusted(state, worker, now - state.rules.suspect_after_min):",
+        ),
+    ),
+    bug(
+        "apart-gets-work",
+        "A worker that is set apart for a task counts as available for others.",
+        (
+            "recovery.indexes:load_level",
+            "if not takes_work(worker) or worker.set_apart_for:",
+            "if not takes_work(worker):",
+        ),
+    ),
+    bug(
+        "quarantined-unproven",
+        "Who has to run alone is quarantined at its next death, whether or not it did run alone.",
+        ("recovery.poison:_accuse", "task.condemned = task.isolated", "task.condemned = is_suspect(state, task)"),
+    ),
+    bug(
         "slot-given-twice",
         "The load of a worker is read from the state alone, without what the same cycle has given it already.",
         (
