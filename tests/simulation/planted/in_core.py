@@ -84,15 +84,6 @@ DECIDE: tuple[Bug, ...] = (
         ("recovery.decide_tasks:owed_to_orphans", "if now < open_at(state.policy, until):", "if False:"),
     ),
     bug(
-        "late-success-over-a-start",
-        "The success of a lost attempt counts although another one has started since.",
-        (
-            "recovery.evolve_task:_late_success",
-            'elif said == task.replaced and task.status == "assigned":',
-            'elif task.attempt > event.attempt and task.status in ("assigned", "running"):',
-        ),
-    ),
-    bug(
         "suspect-not-alone",
         "A task that has to run alone is given to the worker that is set apart for it while that has other tasks.",
         (
@@ -109,11 +100,6 @@ DECIDE: tuple[Bug, ...] = (
             "if not takes_work(worker) or worker.set_apart_for:",
             "if not takes_work(worker):",
         ),
-    ),
-    bug(
-        "quarantined-unproven",
-        "Who has to run alone is quarantined at its next death, whether or not it did run alone.",
-        ("recovery.poison:_accuse", "task.condemned = task.isolated", "task.condemned = is_suspect(state, task)"),
     ),
     bug(
         "slot-given-twice",
