@@ -5,6 +5,9 @@ from typing import get_args
 
 from events.base import Event
 from events.system import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
     CoordinatorStarted,
     CoordinatorStopped,
     DetectorDegraded,
@@ -118,6 +121,9 @@ AnyEvent = (
     | SystemStatusChanged
     | SystemRecoveryStarted
     | SystemRecoveryCompleted
+    | BreakerOpened
+    | BreakerHalfOpened
+    | BreakerClosed
     | EventParked
     | LogDamaged
     | ProjectionRebuilt

@@ -112,6 +112,18 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     launcher: LauncherName = ""
     """What starts another process for a worker, under the strategy `replace`."""
 
+    # How much is repaired at once, and when no more is tried
+    repairs_share: Share = 0.1
+    """Of the expected workers, and one at least: so many may be under repair at once."""
+    breaker_share: Share = 0.4
+    """Of the workers that were to be brought back within `breaker_window`: if the last attempt failed at so many, and
+    at `breaker_failures` at least, no attempt begins for a while."""
+    breaker_failures: Annotated[int, Meta(ge=1, le=1_000_000)] = 3
+    breaker_window: Seconds = 60.0
+    breaker_open: Seconds = 30.0
+    """Before a single attempt may show whether things are better; twice as long after each that fails."""
+    breaker_open_max: Seconds = 600.0
+
     # Workers that fail and come back again and again
     flap_failures: Annotated[int, Meta(ge=2, le=1000)] = 3
     """So many failures within `flap_window`, each with a good recovery, and the worker is cordoned."""
@@ -178,6 +190,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ValueError(
                 f"critical_below {self.critical_below:g} is above degraded_below {self.degraded_below:g}: "
                 f"a system is degraded before it is critical"
+            )
+        if self.breaker_open > self.breaker_open_max:
+            raise ValueError(
+                f"breaker_open {self.breaker_open:g} s is longer than the longest, breaker_open_max "
+                f"{self.breaker_open_max:g} s"
             )
         if self.flap_cordon > self.flap_cordon_max:
             raise ValueError(

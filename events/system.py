@@ -122,6 +122,32 @@ class SystemRecoveryCompleted(SystemEvent, tag="system.recovery_completed", froz
     message: Text = ""
 
 
+class BreakerOpened(SystemEvent, tag="system.breaker_opened", frozen=True, kw_only=True):
+    """Of the workers that it was tried to bring back lately, too many were not: whatever is the matter, more of the
+    same will not help. No attempt begins before `until`, and then a single one; but for those that only wait."""
+
+    workers_failed: Number
+    """Their last attempt within the policy's `breaker_window` failed."""
+    workers_tried: Number
+    """Those and the ones that came back. When a probe has failed: that one alone."""
+    until: Moment
+    times: Number
+    """The how-manieth time in a row: each lasts twice as long as the one before."""
+
+
+class BreakerHalfOpened(SystemEvent, tag="system.breaker_half_opened", frozen=True, kw_only=True):
+    """The breaker's time is over: this attempt may begin, and what becomes of it decides."""
+
+    worker_id: Id
+    attempt: Number
+
+
+class BreakerClosed(SystemEvent, tag="system.breaker_closed", frozen=True, kw_only=True):
+    """Attempts begin as usual."""
+
+    reason: Text
+
+
 class EventParked(SystemEvent, tag="system.event_parked", frozen=True, kw_only=True):
     """A message of the log could not be understood. It stays where it is; everything else goes on."""
 

@@ -11,6 +11,7 @@ whoever folds the same streams to the same sequences owes the same decisions, in
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from recovery.decide_repairs import owed_to_repairs
 from recovery.decide_system import owed_to_system
 from recovery.decide_tasks import (
     owed_assignments,
@@ -54,6 +55,7 @@ def decide(state: State, now: float, *, limit: int = DECISIONS_MAX) -> list[Deci
 def _owed(state: State, now: float) -> Iterator[Decision]:
     return chain(
         owed_to_workers(state, now),
+        owed_to_repairs(state, now),
         owed_to_useless(state, now),
         owed_to_flapping(state, now),
         owed_to_orphans(state, now) if state.may_repair else (),
@@ -68,4 +70,5 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
 
 def next_due(state: State) -> float:
     """The cluster time at which `decide` may owe more than it does now, if no event comes; infinite for never."""
-    return min(state.timers.next(), state.useless.next(), requeues_due(state), stranding_due(state))
+    timers = (state.timers, state.useless, state.repairs, state.alarms)
+    return min(requeues_due(state), stranding_due(state), *(timer.next() for timer in timers))

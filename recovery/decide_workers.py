@@ -26,6 +26,7 @@ from recovery.flapping import expiry
 from recovery.indexes import failed_after, owes_at, silent_until, suspect_after
 from recovery.ladder import choose
 from recovery.lifecycle import LIVE
+from recovery.repairs import acts
 from recovery.schedule import backoff_s
 from recovery.state import State
 
@@ -210,7 +211,9 @@ def next_step(state: State, worker: Worker, now: float) -> Decision | None:
     if attempt.status == "scheduled":
         if worker.status in LIVE:
             return _superseded(worker, attempt, "it came back by itself before the attempt began")
-        return _started(state, worker, attempt, now) if now >= attempt.not_before else None
+        # One that does something waits for its turn (`recovery.decide_repairs`).
+        waits = acts(attempt) or now < attempt.not_before
+        return None if waits else attempt_started(state, worker, attempt, now)
     if worker.status == "failed":
         if attempt.error:
             return _attempt_failed(worker, attempt, attempt.error)
@@ -278,7 +281,7 @@ def _new_attempt(state: State, worker: Worker, now: float) -> Decision:
     return about(worker, scheduled, rule)
 
 
-def _started(state: State, worker: Worker, attempt: Attempt, now: float) -> Decision:
+def attempt_started(state: State, worker: Worker, attempt: Attempt, now: float) -> Decision:
     event = WorkerRecoveryStarted(
         worker_id=worker.worker_id,
         incarnation=worker.failed_incarnation,

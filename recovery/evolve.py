@@ -10,7 +10,15 @@ from events.base import Event
 from events.envelope import Recorded
 from events.kinds import tag_of
 from events.worker import Heartbeat, RecordedHeartbeat
-from recovery import evolve_attempt, evolve_cordon, evolve_orders, evolve_system, evolve_task, evolve_worker
+from recovery import (
+    evolve_attempt,
+    evolve_cordon,
+    evolve_orders,
+    evolve_repairs,
+    evolve_system,
+    evolve_task,
+    evolve_worker,
+)
 from recovery.detectors import Arrivals
 from recovery.entities import Beat, ParkedMessage
 from recovery.handlers import Handler
@@ -26,6 +34,7 @@ HANDLERS: dict[type[Event], Handler] = {
     **evolve_cordon.HANDLERS,
     **evolve_orders.HANDLERS,
     **evolve_attempt.HANDLERS,
+    **evolve_repairs.HANDLERS,
     **evolve_task.HANDLERS,
     **evolve_system.HANDLERS,
 }

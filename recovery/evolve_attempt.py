@@ -18,8 +18,9 @@ from recovery.exits import DETAIL_MAX
 from recovery.flapping import note_return
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_made_up, index_worker, load_level
-from recovery.lifecycle import ATTEMPT, LIVE
+from recovery.lifecycle import ATTEMPT
 from recovery.record import note
+from recovery.repairs import note_attempt_end
 from recovery.state import State
 
 
@@ -118,6 +119,7 @@ def _ended(
         return False
     assert worker is not None
     level = load_level(worker)
+    note_attempt_end(state, worker, recorded.time, event)
     attempt, worker.attempt = worker.attempt, None
     assert attempt is not None
     worker.event_id = recorded.id
@@ -128,8 +130,7 @@ def _ended(
     if not isinstance(event, WorkerRecoverySuperseded):
         worker.attempts_ended.append(recorded.time)
         _note_in_record(state, recorded, worker, attempt, success=isinstance(event, WorkerRecoverySucceeded))
-    if worker.status in LIVE:
-        note_return(state, worker, recorded.time)
+    note_return(state, worker, recorded.time)
     if isinstance(event, WorkerRecoverySucceeded):
         worker.recovered_at = recorded.time
         worker.synthetic = None

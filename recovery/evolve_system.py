@@ -22,7 +22,7 @@ from events.system import (
 from recovery import needs
 from recovery.entities import Incident, Loss, Pause, Worker
 from recovery.handlers import Handler
-from recovery.indexes import index_worker
+from recovery.indexes import index_breaker, index_worker
 from recovery.pacing import dated
 from recovery.poison import MASS, pardon, refile
 from recovery.state import State
@@ -116,6 +116,7 @@ def detector_degraded(state: State, recorded: Recorded, event: DetectorDegraded)
     needs.date(state, recorded.time)
     for worker in state.workers.values():
         _date(worker, recorded.time, state.policy)
+    _date_breaker(state, recorded.time)
     _index_all_workers(state)
     return True
 
@@ -160,6 +161,14 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
     else:
         longest = max(policy.recovery_attempt_timeout, policy.failed_after)
         attempt.deadline = min(max(attempt.deadline, now + policy.failed_after), now + longest)
+
+
+def _date_breaker(state: State, now: float) -> None:
+    breaker = state.breaker
+    breaker.until = min(breaker.until, now + state.policy.breaker_open_max)
+    for worker_id, end in breaker.ends.items():
+        breaker.ends[worker_id] = end._replace(at=min(end.at, now))
+    index_breaker(state)
 
 
 def _index_all_workers(state: State) -> None:

@@ -14,13 +14,14 @@ from recovery.decisions import Decision
 from recovery.entities import Worker
 from recovery.fitness import elsewhere
 from recovery.indexes import cordoned_until, load_level
+from recovery.lifecycle import LIVE
 from recovery.state import State
 
 
 def note_return(state: State, worker: Worker, now: float) -> None:
-    """It is back from its last failure. If it was restarted for failing everything, the recovery has yet to show that
-    it was good (`recovery.fitness`)."""
-    if worker.synthetic is None and not worker.on_trial:
+    """If it lives, it is back from its last failure. If it was restarted for failing everything, the recovery has yet
+    to show that it was good (`recovery.fitness`)."""
+    if worker.status in LIVE and worker.synthetic is None and not worker.on_trial:
         horizon = now - state.policy.flap_window
         worker.flaps = [at for at in (*worker.flaps, worker.failed_at) if at > horizon]
 

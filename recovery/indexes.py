@@ -6,6 +6,7 @@ from events.failures import WITHOUT_EFFECT
 from recovery.entities import Attempt, Beat, Task, Worker
 from recovery.lifecycle import LIVE, WAITING
 from recovery.overdue import useless_at
+from recovery.repairs import acts
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
 
@@ -18,12 +19,37 @@ def index_worker(state: State, worker: Worker) -> None:
     """
     state.timers.set(worker.worker_id, owes_at(state, worker, exactly=False))
     index_useless(state, worker)
+    if worker.attempt is not None or worker.worker_id in state.attempts:
+        index_attempt(state, worker)
     if worker.flaps or state.flapping:
         index_flapping(state, worker)
     if awaits_effect(worker):
         state.effects[worker.worker_id] = None
     elif state.effects:
         state.effects.pop(worker.worker_id, None)
+
+
+def index_attempt(state: State, worker: Worker) -> None:
+    """To be called after every change of its attempt, or of its status during one."""
+    worker_id, attempt = worker.worker_id, worker.attempt
+    begins_at, under_way = NEVER, False
+    if attempt is None:
+        state.attempts.pop(worker_id, None)
+    else:
+        state.attempts[worker_id] = None
+        waiting = attempt.status == "scheduled"
+        under_way = acts(attempt) and not waiting
+        if acts(attempt) and waiting and worker.status == "failed":
+            begins_at = attempt.not_before
+    state.repairs.set(worker_id, begins_at)
+    if under_way:
+        state.repairing[worker_id] = None
+    else:
+        state.repairing.pop(worker_id, None)
+
+
+def index_breaker(state: State) -> None:
+    state.alarms.set("breaker", state.breaker.until if state.breaker.status == "open" else NEVER)
 
 
 def index_flapping(state: State, worker: Worker) -> None:
@@ -78,7 +104,7 @@ def _recovery_owes_at(state: State, worker: Worker, *, exactly: bool) -> float:
     if status != "failed" or attempt.status == "probed":
         return AT_ONCE
     if attempt.status == "scheduled":
-        return attempt.not_before
+        return NEVER if acts(attempt) else attempt.not_before
     lost = attempt.error or worker.failed_incarnation != attempt.incarnation
     return AT_ONCE if lost else attempt.deadline
 

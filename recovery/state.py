@@ -7,7 +7,20 @@ from events.failures import ErrorCode
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
-from recovery.entities import Beat, CutOff, Ends, Incident, Loss, Need, ParkedMessage, Pause, Quarantined, Task, Worker
+from recovery.entities import (
+    Beat,
+    Breaker,
+    CutOff,
+    Ends,
+    Incident,
+    Loss,
+    Need,
+    ParkedMessage,
+    Pause,
+    Quarantined,
+    Task,
+    Worker,
+)
 from recovery.queue import ByPriority, Requirement, WaitingTasks
 from recovery.record import Records
 from recovery.rules import RuleBook
@@ -56,6 +69,7 @@ class State:
     status: SystemStatus = "idle"
     incidents: dict[str, Incident] = field(default_factory=dict)
     """Open incidents by kind."""
+    breaker: Breaker = field(default_factory=Breaker)
     failover_unreported: bool = False
     """A leader has followed another that did not step down in order."""
     parked: OrderedDict[int, ParkedMessage] = field(default_factory=OrderedDict)
@@ -99,6 +113,14 @@ class State:
     """Workers on which so much has failed at once that they may be to blame (`recovery.fitness`)."""
     flapping: dict[str, None] = field(default_factory=dict)
     """Workers that have failed and come back so often that they owe a pause (`recovery.flapping`)."""
+    alarms: Timers = field(default_factory=Timers)
+    """When something is next owed to the system as a whole, by what it is about."""
+    attempts: dict[str, None] = field(default_factory=dict)
+    """Workers with an open attempt to bring them back."""
+    repairs: Timers = field(default_factory=Timers)
+    """When the attempts may begin that do something (`recovery.repairs`) and have not begun."""
+    repairing: dict[str, None] = field(default_factory=dict)
+    """Workers whose attempt does something and has begun."""
     heard_last: str = ""
     """The worker of the last heartbeat: where to look first for one that is not silent."""
     waiting: WaitingTasks = field(default_factory=WaitingTasks)

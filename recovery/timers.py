@@ -85,6 +85,10 @@ class Timers:
                 heappush(self._heap, (at, key))
         return self._ripe.in_order(now)
 
+    def __len__(self) -> int:
+        """How many keys have a time."""
+        return len(self._at)
+
     @property
     def ripe(self) -> bool:
         return bool(self._ripe)

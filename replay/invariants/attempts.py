@@ -9,7 +9,7 @@ from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
 from events.failures import AWAIT, REPLACE, Rung
-from replay.invariants import cordons
+from replay.invariants import cordons, repairs
 from replay.invariants.case import Case
 from replay.invariants.world import Attempt, Worker, World
 
@@ -46,6 +46,8 @@ def _open_attempt(world: World, worker_id: str, number: int) -> Attempt | None:
 def _attempt_started(world: World, _: Recorded, event: worker.WorkerRecoveryStarted) -> None:
     attempt = _open_attempt(world, event.worker_id, event.attempt)
     if attempt is not None and attempt.status == "scheduled":
+        if attempt.acts:
+            world.repairs.under_way.add(event.worker_id)
         attempt.status, attempt.incarnation, attempt.deadline = "started", event.incarnation, seconds(event.deadline)
 
 
@@ -85,6 +87,9 @@ def _attempt_ended(
     if attempt is None or type(event) not in _ENDS[attempt.status]:
         return
     one = world.workers[event.worker_id]
+    shown = one.synthetic is None and not isinstance(event, worker.WorkerRecoverySuperseded)
+    failed = isinstance(event, worker.WorkerRecoveryFailed) if shown else None
+    repairs.note_end(world, one, attempt, failed=failed)
     one.attempt = None
     horizon = recorded.time - world.policy.recovery_attempts_window
     one.failures = [at for at in one.failures if at > horizon]

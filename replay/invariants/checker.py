@@ -14,7 +14,7 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.worker import RecordedHeartbeat
 from replay.beat_fold import BeatFold
-from replay.invariants import cordons, fleet, orders, poison, silence, tasks, usefulness, workers
+from replay.invariants import cordons, fleet, orders, poison, repairs, silence, tasks, usefulness, workers
 from replay.invariants.case import Case
 from replay.invariants.folding import apply
 from replay.invariants.reproduction import Reproduction
@@ -48,6 +48,7 @@ JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     worker.WorkerRecoverySucceeded: workers.judge_succeeded,
     worker.WorkerRecoveryFailed: workers.judge_attempt_failed,
     worker.WorkerRecoverySuperseded: workers.judge_superseded,
+    **repairs.JUDGES,
     system.EventParked: fleet.judge_parked,
     system.DetectorDegraded: fleet.judge_doubt,
     system.WatchContinued: silence.judge_continued,

@@ -9,7 +9,7 @@ from typing import Any
 from events import system, worker
 from events.base import Event
 from events.envelope import Recorded
-from replay.invariants import attempts, cordons, fleet, orders, poison, silence, task_folding, usefulness
+from replay.invariants import attempts, cordons, fleet, orders, poison, repairs, silence, task_folding, usefulness
 from replay.invariants.world import LIVE, Loss, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
@@ -169,6 +169,7 @@ def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -
     world.taken_over = None
     world.watched_beat = max(world.watched_beat, event.heartbeats_sequence)
     usefulness.note_doubt(world, now)
+    repairs.note_doubt(world)
     world.date_requeues(now)
     if event.reason == "heartbeats_lost":
         # Their sequences have begun again.
@@ -219,6 +220,7 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     **task_folding.FOLDS,
     **cordons.FOLDS,
     **fleet.FOLDS,
+    **repairs.FOLDS,
     **silence.FOLDS,
     **usefulness.FOLDS,
     **orders.FOLDS,

@@ -103,6 +103,14 @@ INVARIANTS: dict[str, Invariant] = {
         "A worker counts as recovered only when a new incarnation has registered, beats and has answered.", _DEFECT
     ),
     "backoff": Invariant("Attempts wait as the policy says, and begin no earlier than they were scheduled.", _DEFECT),
+    "repairs-share": Invariant(
+        "No more workers are under repair at once than the policy's share of the expected ones, or one.", _DEFECT
+    ),
+    "breaker": Invariant(
+        "The breaker opens when so many workers as the policy says were not brought back lately, for its time; while "
+        "it is not closed one attempt begins, as a probe; its success closes it, its failure doubles the time.",
+        _DEFECT,
+    ),
     "operator-obeyed": Invariant(
         "With automatic recovery off, or paused, nothing is repaired or taken away; a worker given up stays so until "
         "re-admitted, and one that was told to end is not brought back.",

@@ -16,6 +16,7 @@ from events.worker import (
 )
 from replay.invariants.attempts import judge_rung
 from replay.invariants.case import Case
+from replay.invariants.repairs import judge_beginning
 from replay.invariants.silence import ROUNDING_S, patience
 from replay.invariants.world import LIVE, Attempt, Worker
 
@@ -212,6 +213,8 @@ def judge_started(case: Case, event: WorkerRecoveryStarted) -> None:
         case.blame("operator-obeyed", "it was given up and nobody has re-admitted it")
     elif one.status != "failed":
         case.blame("attempts-end", f"an attempt to bring it back is started, and it is {one.status}")
+    if attempt is not None:
+        judge_beginning(case, one, attempt)
     if attempt is not None and case.now < attempt.not_before - ROUNDING_S:
         case.blame("backoff", f"it begins {attempt.not_before - case.now:.3f} s before its time")
     case.require(seconds(event.deadline) > case.now, "attempts-end", "its deadline is over before it begins")

@@ -23,6 +23,10 @@ LEAVING = MISSING | {"draining"}
 STATUSES = ("queued", "isolated", "assigned", "running", "finished", "returned", "final")
 
 
+PASSIVE = frozenset({"await", "escalate"})
+"""Strategies under which nothing is done."""
+
+
 @dataclass(slots=True)
 class Attempt:
     """An open attempt to bring a worker back."""
@@ -39,6 +43,11 @@ class Attempt:
     answered: bool = False
     spoiled: bool = False
     """It cannot succeed any more: its strategy could not be carried out, its new agent died, or failed again."""
+
+    @property
+    def acts(self) -> bool:
+        """It does more than wait."""
+        return self.strategy not in PASSIVE
 
 
 class Stall(NamedTuple):
@@ -161,6 +170,24 @@ class Task:
     """The last batch that decided something about it."""
 
 
+@dataclass(slots=True)
+class Repairs:
+    """What is being done at once to bring workers back, and the breaker over it."""
+
+    under_way: set[str] = field(default_factory=set)
+    """Workers whose attempt does something and has begun."""
+    breaker: str = "closed"
+    until: float = 0.0
+    times: int = 0
+    probe: str = ""
+    probe_failed: bool | None = None
+    ends: dict[str, tuple[float, bool]] = field(default_factory=dict)
+    """By worker: when its last attempt ended, and whether it failed; since the breaker was closed last."""
+    batch: int = 0
+    begun: int = 0
+    """Attempts that this batch begins."""
+
+
 class Loss(NamedTuple):
     """What a leader has said of heartbeats that the broker has lost."""
 
@@ -218,6 +245,7 @@ class World:
         self.live = 0
         self.expected = 0
         self.status = "idle"
+        self.repairs = Repairs()
         self.incidents: dict[str, str] = {}
         """Ids of open incidents, by kind."""
         self.incident_labels: dict[str, str | None] = {}

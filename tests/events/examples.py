@@ -9,6 +9,9 @@ from events.failures import Rung
 from events.identity import new_id
 from events.policy import Policy, policy_hash
 from events.system import (
+    BreakerClosed,
+    BreakerHalfOpened,
+    BreakerOpened,
     CoordinatorStarted,
     CoordinatorStopped,
     DetectorDegraded,
@@ -228,6 +231,9 @@ EXAMPLES: tuple[Event, ...] = (
         affected_tasks=5,
         message="verified",
     ),
+    BreakerOpened(workers_failed=3, workers_tried=5, until=MOMENT, times=2),
+    BreakerHalfOpened(worker_id="w1", attempt=2),
+    BreakerClosed(reason="w1 is back"),
     EventParked(sequence=8, subject="resurgam.event.worker.w1.odd", reason="unknown kind", excerpt="{}"),
     LogDamaged(first=3, last=4, noticed_by="projector"),
     ProjectionRebuilt(path="history.duckdb", reason="it was gone", through=99, started_at=MOMENT),

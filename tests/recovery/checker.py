@@ -7,13 +7,15 @@ from collections import Counter
 
 from events.system import DetectorDegraded
 from events.task import TaskHung, TaskRevoked
-from events.worker import WorkerStalled, WorkerStallRefuted
+from events.worker import WorkerRecoveryStarted, WorkerStalled, WorkerStallRefuted
+from recovery.decide_repairs import owed_to_repairs
 from recovery.decide_useless import owed_to_useless
 from recovery.decide_workers import owed_to_worker, owed_to_workers
 from recovery.decisions import infrastructure_retries, verdict_retries
 from recovery.entities import Task, Worker
 from recovery.overdue import useless_at
 from recovery.state import State
+from recovery.timers import NEVER
 
 WORD_COUNTS = ("alive", "suspect", "stalled", "draining")
 EXPECTED = ("alive", "suspect", "stalled", "exited", "failed")
@@ -34,6 +36,7 @@ def check(state: State, now: float, *, budgets: bool = True) -> None:
     _check_timers(state, now)
     _check_useless(state, now)
     _check_effects(state)
+    _check_repairs(state, now)
     if budgets:
         _check_budgets(state)
 
@@ -212,6 +215,30 @@ def _check_timers(state: State, now: float) -> None:
         for moment in LOOK_AHEAD:
             if owed_to_worker(state, worker, now + moment) is not None:
                 assert at <= now + moment, f"{worker} owes something before {at}"
+
+
+def _check_repairs(state: State, now: float) -> None:
+    """Attempts that only wait begin at their time; of the others only so many are under way."""
+    attempts = {name: worker.attempt for name, worker in state.workers.items() if worker.attempt is not None}
+    assert set(state.attempts) == set(attempts)
+    acting = {name: attempt for name, attempt in attempts.items() if attempt.strategy not in ("await", "escalate")}
+    under_way = {name for name, attempt in acting.items() if attempt.status != "scheduled"}
+    assert set(state.repairing) == under_way
+    waiting = {name: one.not_before for name, one in acting.items() if one.status == "scheduled"}
+    waiting = {name: at for name, at in waiting.items() if state.workers[name].status == "failed"}
+    assert len(state.repairs) == len(waiting)
+    surfacing = state.repairs.next()
+    for name, at in waiting.items():
+        assert state.repairs.get(name) == at
+        assert at <= now or surfacing <= at
+    breaker = state.breaker
+    assert breaker.failed == sum(end.failed for end in breaker.ends.values())
+    assert state.alarms.get("breaker") == (breaker.until if breaker.status == "open" else NEVER)
+    assert not breaker.probe or breaker.status == "half_open"
+    assert breaker.probe_failed is not None or not breaker.probe or breaker.probe in attempts
+    begun = [one.event for one in owed_to_repairs(state, now) if isinstance(one.event, WorkerRecoveryStarted)]
+    room = max(1, int(state.policy.repairs_share * state.workers_expected + 1e-6)) - len(under_way)
+    assert len(begun) <= (max(0, room) if breaker.status == "closed" else 1)
 
 
 def _check_useless(state: State, now: float) -> None:

@@ -97,7 +97,16 @@ def worker_in(status: WorkerStatus) -> Story:
 def fingerprint(story: Story) -> str:
     """Everything there is to know of the state, but for how far it has come and what it has ignored."""
     state = story.state
-    left_out = {"events_sequence", "heartbeats_sequence", "ignored", "timers", "useless", "waiting"}
+    left_out = {
+        "events_sequence",
+        "heartbeats_sequence",
+        "ignored",
+        "timers",
+        "useless",
+        "repairs",
+        "alarms",
+        "waiting",
+    }
     facts = {name: repr(value) for name, value in vars(state).items() if name not in left_out}
     facts["timers"] = repr({worker_id: state.timers.get(worker_id) for worker_id in state.workers})
     facts["useless"] = repr({worker_id: state.useless.get(worker_id) for worker_id in state.workers})

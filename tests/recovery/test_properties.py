@@ -53,10 +53,11 @@ def _decide_again(story: Story, beats_first: Coin) -> None:
     _fold_to(story, state, story.last, len(story.beats), beats_first)
     assert decide(state, story.now) == decide(story.state, story.now)
     for name, value in vars(story.state).items():
-        if name not in ("timers", "useless", "waiting", "ignored"):
+        if name not in ("timers", "useless", "repairs", "alarms", "waiting", "ignored"):
             assert repr(getattr(state, name)) == repr(value), name
     for worker_id in state.workers:
         assert state.useless.get(worker_id) == story.state.useless.get(worker_id)
+        assert state.repairs.get(worker_id) == story.state.repairs.get(worker_id)
         assert owes_at(state, state.workers[worker_id]) == owes_at(story.state, story.state.workers[worker_id])
 
 

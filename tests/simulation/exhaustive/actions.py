@@ -230,6 +230,7 @@ def leap(world: World) -> Done:
     if world.unsaid is None:
         states.append(world.state)
     indexes = [state.timers for state in states] + [state.useless for state in states if not world.untold]
+    indexes += [state.repairs for state in states]
     times = [index.get(worker_id) for index in indexes for worker_id in WORKERS]
     due = min((at for at in times if world.now + UNIT < at < world.now + FORTH), default=None)
     if due is None:

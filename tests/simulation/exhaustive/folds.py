@@ -17,6 +17,7 @@ What is left out, and why nobody can miss it:
 - Former rules, but for whether a worker has heard of the last change that matters (`rulebooks`).
 - Rows of attempts that fail at once, and tasks that hang: here no attempt does, and no task runs for so long.
 - Failures with good recoveries: no policy here calls any number of them flapping, and only operators cordon.
+- What the breaker counts: it opens for three workers, and here are two.
 - How many attempts have ended, beyond those that make the backoff reach its cap; when they did, as the window is
   endless. (How many have failed is kept: the number decides.)
 
@@ -29,6 +30,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recovery.entities import (
+    Breaker,
     Incident,
     Late,
     Loss,
@@ -38,7 +40,7 @@ from recovery.entities import (
     Result,
     Task,
 )
-from recovery.indexes import index_useless, index_worker
+from recovery.indexes import index_attempt, index_useless, index_worker
 from recovery.overdue import useless_at
 from recovery.queue import ByPriority, WaitingTasks
 from recovery.state import State
@@ -113,6 +115,7 @@ def pack(state: State, frame: Frame) -> Packed:
         tuple(state.tasks_by_status[status] for status in TASK_STATUS),
         None if frame.lossy else _timers(state, frame),
         None if frame.lossy else tuple(_useless(state, worker_id, frame) for worker_id in WORKERS),
+        tuple(_timer(state.repairs.get(worker_id), frame) for worker_id in WORKERS),
         _waiting(state.waiting),
         tuple(NUMBER[task_id] for task_id in state.unsettled),
         tuple(NUMBER[task_id] for task_id in state.orphaned),
@@ -144,6 +147,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
         counts,
         timers,
         useless,
+        repairs,
         waiting,
         unsettled,
         orphaned,
@@ -197,7 +201,13 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.heartbeats_sequence = BEATS
     state.ignored = Counter()
     state.tasks_by_status = Counter(dict(zip(TASK_STATUS, counts, strict=True)))
-    state.timers, state.useless = Timers(), Timers()
+    state.timers, state.useless, state.repairs, state.alarms = Timers(), Timers(), Timers(), Timers()
+    state.breaker = Breaker()
+    state.attempts, state.repairing = {}, {}
+    for worker in state.workers.values():
+        index_attempt(state, worker)
+    for worker_id, at in zip(WORKERS, repairs, strict=True):
+        state.repairs.set(worker_id, NEVER if at is None else now + at)
     state.accused = {}
     state.flapping = {}
     state.effects = {}

@@ -310,7 +310,8 @@ class World:
         if self.unsaid is not None:
             return newer
         newer.state = copy.copy(newer.state)
-        newer.state.timers, newer.state.useless = Timers(), Timers()
+        newer.state.timers, newer.state.useless, newer.state.repairs = Timers(), Timers(), Timers()
+        newer.state.attempts, newer.state.repairing = {}, {}
         recall_beats(newer.state, view.state)
         return newer
 
@@ -368,8 +369,9 @@ def degraded(reason: Doubt, heartbeats_sequence: int) -> DetectorDegraded:
 @contextmanager
 def whole_delays() -> Iterator[None]:
     """Every backoff waits for its ceiling, so that delays stay on the lattice. A leader that is held covers all longer
-    ones, and the first attempts, which go at once, the shorter."""
-    with mock.patch("recovery.schedule.unit_hash", _one):
+    ones, and the first attempts, which go at once, the shorter. And every attempt does something: strategies are no
+    part of a world."""
+    with mock.patch("recovery.schedule.unit_hash", _one), mock.patch("recovery.repairs.WAITING", frozenset()):
         yield
 
 
