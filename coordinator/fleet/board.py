@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Group
 from rich.text import Text
 
-from coordinator.fleet.document import Failure, FleetHealth, Recovery, Stalling, Suspicion, WorkerHealth
+from coordinator.fleet.document import Failure, FleetHealth, OpenBreaker, Recovery, Stalling, Suspicion, WorkerHealth
 from events.worker import Heartbeat, StallCause
 
 STATUS_STYLES = {
@@ -88,6 +88,8 @@ def _summary(health: FleetHealth) -> list[Text]:
         labels = ", ".join(f"{name}={value}" for name, value in need.requires.items())
         tasks = "1 task waits" if need.tasks == 1 else f"{need.tasks:,} tasks wait"
         lines.append(Text(f"{tasks} for {labels}, which no worker that is there or expected has", "yellow"))
+    if health.breaker is not None:
+        lines.append(Text(_breaker(health.breaker, health.repairs_waiting), "bold red"))
     doubt = health.doubt
     if doubt is not None:
         extent = f" ({doubt.extent_s:.1f} s)" if doubt.extent_s else ""
@@ -116,6 +118,13 @@ def _strategies(health: FleetHealth) -> list[Text]:
     if lines and health.strategy_order == "history":
         lines.append(Text("what has helped most often against a failure is tried first", "dim"))
     return lines
+
+
+def _breaker(breaker: OpenBreaker, waiting: int) -> str:
+    what = f"too many workers could not be brought back: {waiting:,} attempts wait"
+    if breaker.probe:
+        return f"{what} for what becomes of {breaker.probe}"
+    return f"{what}; one is let through in {span(breaker.opens_in_s)}"
 
 
 def _leader(health: FleetHealth) -> Text:

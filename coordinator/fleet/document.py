@@ -4,6 +4,7 @@ Ages and spans are seconds, by the broker's clock at `at`.
 """
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
@@ -126,6 +127,18 @@ class OpenIncident(msgspec.Struct, frozen=True, kw_only=True):
     affected_tasks: int
 
 
+class OpenBreaker(msgspec.Struct, frozen=True, kw_only=True):
+    """Too many workers could not be brought back lately: attempts are held back, but for a probe."""
+
+    status: Literal["open", "half_open"]
+    times: int
+    """How often in a row it was opened."""
+    opens_in_s: float
+    """Until a probe is let through."""
+    probe: str
+    """The worker whose attempt was let through; empty: none is at present."""
+
+
 class LastDoubt(msgspec.Struct, frozen=True, kw_only=True):
     """The last time that the leader doubted its own eyes; silence counts from there."""
 
@@ -174,6 +187,11 @@ class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     by_status: dict[str, int]
     leader: Leader
     incidents: list[OpenIncident]
+    breaker: OpenBreaker | None
+    repairing: int
+    """Workers under repair at present."""
+    repairs_waiting: int
+    """Attempts that have not begun yet: their time has not come, or their turn."""
     doubt: LastDoubt | None
     auto_recovery: bool
     """What the policy says."""

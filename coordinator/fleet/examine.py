@@ -11,6 +11,7 @@ from coordinator.fleet.document import (
     LastDoubt,
     LastHeartbeat,
     Leader,
+    OpenBreaker,
     OpenIncident,
     Recovery,
     RecoveryPause,
@@ -75,6 +76,9 @@ def fleet_health(view: View, *, limit: int | None = None) -> FleetHealth:
             )
             for one in state.incidents.values()
         ],
+        breaker=_breaker(view),
+        repairing=len(state.repairing),
+        repairs_waiting=len(state.repairs),
         doubt=_doubt(view),
         auto_recovery=state.policy.auto_recovery,
         detectors_missing=state.rules.missing,
@@ -138,6 +142,18 @@ def _pause(view: View) -> RecoveryPause | None:
     if pause is None:
         return None
     return RecoveryPause(actor=pause.actor, reason=pause.reason, sequence=pause.sequence, age_s=_age(view, pause.since))
+
+
+def _breaker(view: View) -> OpenBreaker | None:
+    breaker = view.state.breaker
+    if breaker.status == "closed":
+        return None
+    return OpenBreaker(
+        status=breaker.status,
+        times=breaker.times,
+        opens_in_s=round(max(0.0, breaker.until - view.now), 3),
+        probe=breaker.probe,
+    )
 
 
 def _doubt(view: View) -> LastDoubt | None:

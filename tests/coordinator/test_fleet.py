@@ -24,6 +24,7 @@ from events.worker import (
     WorkerStopped,
 )
 from tests.recovery.story import Story, policy_changed, registered, submitted
+from tests.recovery.test_repairs import alive, tripped
 
 ROUNDS_MAX = 20
 
@@ -73,6 +74,21 @@ def test_all_is_well() -> None:
     assert first.heartbeat.content is not None
     assert first.heartbeat.content.worker_id == "w1"
     assert explanations(first, found) == []
+
+
+def test_the_breaker_is_shown_while_it_holds_attempts_back() -> None:
+    story = tripped(dead=3)
+    found = examined(story)
+    assert found.breaker is not None
+    assert (found.breaker.status, found.breaker.times, found.breaker.opens_in_s) == ("open", 1, 30.0)
+    assert (found.repairing, found.repairs_waiting) == (0, 3)
+    wanted = "too many workers could not be brought back: 3 attempts wait; one is let through in 30.0 s"
+    assert wanted in drawn(found)
+    story.wait(30.0, *alive(story))
+    found = examined(story)
+    assert found.breaker is not None
+    assert f"2 attempts wait for what becomes of {found.breaker.probe}" in drawn(found)
+    assert (found.repairing, found.repairs_waiting) == (1, 2)
 
 
 def test_a_suspect_has_its_evidence() -> None:

@@ -18,7 +18,7 @@ from events.synthetic import SyntheticEvents
 from events.system import PolicyChanged, RecoveryPaused, RecoveryResumed, RunCancelRequested, RunSubmitted
 from events.task import TaskCancelRequested, TaskSubmitted
 from events.work import CommandWork
-from events.worker import WorkerDrainRequested, WorkerReadmitted
+from events.worker import WorkerCordoned, WorkerDrainRequested, WorkerReadmitted, WorkerUncordoned
 from events.writer import Writer, append_until_stored
 from tests.simulation.executions import Conduct
 from tests.simulation.scenario import PlannedTask
@@ -110,6 +110,12 @@ class Client:
 
     async def resume_recovery(self, *, patience_s: float | None = PATIENCE_S) -> None:
         await self._order(RecoveryResumed(actor=ACTOR), patience_s)
+
+    async def cordon(self, worker_id: str) -> None:
+        await self._order(WorkerCordoned(worker_id=worker_id, cause="operator", actor=ACTOR))
+
+    async def uncordon(self, worker_id: str) -> None:
+        await self._order(WorkerUncordoned(worker_id=worker_id, actor=ACTOR))
 
     async def drain(self, worker_id: str, incarnation: int) -> None:
         await _tried(self._synthetic.worker_draining(worker_id, incarnation=incarnation))

@@ -90,6 +90,7 @@ class FaultKind(enum.StrEnum):
     OPERATOR_ORDERS_END = "operator_orders_end"
     OPERATOR_ORDERS_RESTART = "operator_orders_restart"
     OPERATOR_HALTS_RECOVERY = "operator_halts_recovery"
+    OPERATOR_CORDON = "operator_cordon"
 
 
 class Wave(NamedTuple):
@@ -129,6 +130,7 @@ WAVES = (
         ),
         chance=0.3,
     ),
+    Wave("cordons", (FaultKind.OPERATOR_CORDON,), chance=0.4),
 )
 
 
@@ -205,6 +207,7 @@ NATURES: dict[FaultKind, Nature] = {
     FaultKind.EVERYTHING_FAILS: Nature(
         "worker", "for duration whatever its machine runs fails at once, or never begins"
     ),
+    FaultKind.OPERATOR_CORDON: Nature("worker", "the operator cordons it for duration"),
     FaultKind.SECOND_PROCESS: Nature("worker", "another process is started under its id, mostly on another machine"),
     FaultKind.SNAPSHOT_LOST: Nature("system", "one message of a snapshot is gone, in silence"),
     FaultKind.SNAPSHOT_CORRUPT: Nature("system", "one bit flips in a message of a snapshot"),
@@ -307,6 +310,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     operator_orders_end: Hazard = Hazard(2, duration_s=BLINK)
     operator_orders_restart: Hazard = Hazard(3)
     operator_halts_recovery: Hazard = Hazard(2, duration_s=OUTAGE)
+    operator_cordon: Hazard = Hazard(8, duration_s=OUTAGE)
 
     together: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """The share of all faults that come within moments of another one."""

@@ -111,7 +111,8 @@ class Nemesis:
         broker.fill(self.world.streams.events, full=False)
 
     async def look_after(self) -> None:
-        """What an operator does every now and then: starts what has ended, re-admits what was given up."""
+        """What an operator does every now and then: starts what has ended, re-admits what was given up, lifts
+        cordons."""
         watch = self.world.watch
         for worker_id in self.world.scenario.worker_names:
             all_of_it = self.world.of_one_id(worker_id)
@@ -123,5 +124,7 @@ class Nemesis:
                 watch.settle(worker_id)
                 for worker in living:
                     worker.terminate()
+            if worker_id in watch.cordoned:
+                await self._arena.in_client(self.world.client.uncordon(worker_id))
             if watch.status_of(worker_id) == "permanent":
                 await self._arena.in_client(self.world.client.readmit(worker_id))

@@ -29,6 +29,10 @@ POLICIES = (
     Policy(heartbeat_interval=1.0, suspect_after=3.0, self_fence_after=5.0, failed_after=7.0),
     Policy(suspect_after=10.0, self_fence_after=30.0, failed_after=40.0, detector="deadline"),
     Policy(overrides=(Override(worker="*1", failed_after=25.0), Override(worker="*2", suspect_after=8.0))),
+    Policy(flap_failures=2, flap_cordon=20.0, flap_cordon_max=60.0),
+    Policy(
+        repairs_share=0.6, breaker_failures=2, breaker_open=5.0, breaker_open_max=20.0, recovery_attempt_timeout=8.0
+    ),
     # And so few heartbeats that the pace follows the number of workers.
     Policy(heartbeat_rate_max=1.0),
 )
@@ -127,6 +131,13 @@ async def operator_halts_recovery(arena: Arena, fault: Fault) -> bool:
     await arena.in_client(arena.world.client.halt_recovery())
     await asyncio.sleep(fault.duration_s)
     await arena.in_client(arena.world.client.resume_recovery())
+
+
+async def operator_cordon(arena: Arena, fault: Fault) -> bool:
+    worker_id, client = arena.worker_id(fault), arena.world.client
+    await arena.in_client(client.cordon(worker_id))
+    await asyncio.sleep(fault.duration_s)
+    await arena.in_client(client.uncordon(worker_id))
     return True
 
 
@@ -172,6 +183,7 @@ STRIKES: dict[FaultKind, Strike] = {
     FaultKind.POLICY_CHANGE: policy_change,
     FaultKind.OPERATOR_PAUSE_RECOVERY: operator_pause_recovery,
     FaultKind.OPERATOR_DRAIN: operator_drain,
+    FaultKind.OPERATOR_CORDON: operator_cordon,
     FaultKind.OPERATOR_SYNTHETIC_FAILURE: operator_synthetic_failure,
     FaultKind.OPERATOR_READMIT: operator_readmit,
     FaultKind.OPERATOR_ORDERS_END: operator_orders_end,

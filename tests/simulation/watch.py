@@ -13,12 +13,14 @@ from events.jetstream import JetStreamLog
 from events.system import LeaderElected, LogDamaged
 from events.task import TaskCompleted, TaskSubmitted
 from events.worker import (
+    WorkerCordoned,
     WorkerDraining,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
     WorkerReadmitted,
     WorkerRegistered,
+    WorkerUncordoned,
 )
 from projections.verify import first_difference
 from replay.invariants import Checker
@@ -71,6 +73,8 @@ class Watch:
         """The last registration of each worker."""
         self.made_up: set[tuple[str, int]] = set()
         """Incarnations that an operator declared failed: what they run may run twice for a moment."""
+        self.cordoned: dict[str, None] = {}
+        """Workers that nobody has released from all cordons since the last one."""
         self._election = asyncio.Event()
         self.listeners: list[Callable[[Recorded], None]] = []
         self._status: dict[str, str] = {}
@@ -158,6 +162,10 @@ class Watch:
                 self._status[event.worker_id] = ""
         elif isinstance(event, WorkerPermanentlyFailed):
             self._status[event.worker_id] = "permanent"
+        elif isinstance(event, WorkerCordoned):
+            self.cordoned[event.worker_id] = None
+        elif isinstance(event, WorkerUncordoned) and event.cause is None:
+            self.cordoned.pop(event.worker_id, None)
         elif isinstance(event, WorkerReadmitted):
             self._status[event.worker_id] = ""
         elif isinstance(event, WorkerDraining):

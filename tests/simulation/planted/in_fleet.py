@@ -1,0 +1,24 @@
+"""Mistakes about the farm as a whole: who gets no work, how much is repaired at once, and when no more is tried."""
+
+from tests.simulation.planted.bug import Bug, bug
+
+FLEET: tuple[Bug, ...] = (
+    bug(
+        "cordoned-gets-work",
+        "A cordoned worker counts as available, since it lives and beats.",
+        (
+            "recovery.indexes:load_level",
+            'if worker.status != "alive" or worker.attempt is not None or worker.cordons:',
+            'if worker.status != "alive" or worker.attempt is not None:',
+        ),
+    ),
+    bug(
+        "share-of-nobody",
+        "All failed workers are repaired at once: the room is reckoned, and those under repair are not taken off.",
+        (
+            "recovery.decide_repairs:owed_to_repairs",
+            "room = repairs_max(state) - len(state.repairing)",
+            "room = repairs_max(state)",
+        ),
+    ),
+)
