@@ -80,10 +80,8 @@ def test_the_breaker_is_shown_while_it_holds_attempts_back() -> None:
     story = tripped(dead=3)
     found = examined(story)
     assert found.breaker is not None
-    assert (found.breaker.status, found.breaker.times, found.breaker.opens_in_s) == ("open", 1, 30.0)
-    assert (found.repairing, found.repairs_waiting) == (0, 3)
-    wanted = "too many workers could not be brought back: 3 attempts wait; one is let through in 30 s"
-    assert wanted in drawn(found)
+    assert (found.breaker.status, found.breaker.opens_in_s, found.repairs_waiting) == ("open", 30.0, 3)
+    assert "could not be brought back: 3 attempts wait; one is let through in 30 s" in drawn(found)
     story.wait(30.0, *alive(story))
     found = examined(story)
     assert found.breaker is not None

@@ -131,6 +131,7 @@ async def operator_halts_recovery(arena: Arena, fault: Fault) -> bool:
     await arena.in_client(arena.world.client.halt_recovery())
     await asyncio.sleep(fault.duration_s)
     await arena.in_client(arena.world.client.resume_recovery())
+    return True
 
 
 async def operator_cordon(arena: Arena, fault: Fault) -> bool:

@@ -263,7 +263,7 @@ def decisions_with_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, str]] = {
     "a requeued task is forgotten": (around(TaskRequeued, requeued_and_forgotten), "busy", ""),
     "a budget is refunded": (around(TaskRequeued, budget_refunded), "busy", "infrastructure"),
-    "a verdict is given twice": (around(TaskCompleted, still_unsettled), "busy", "phase is 'final'"),
+    "a verdict is given twice": (around(TaskCompleted, still_unsettled), "busy", ""),
     "nobody has to answer": (around(WorkerRecoveryProbed, answered_by_itself), "lost", "without an answer"),
     "orphans are overlooked": (orphans_overlooked, "busy", "it is not over"),
     "any incarnation will do": (any_incarnation_will_do, "probed", "the core takes"),
