@@ -26,8 +26,9 @@ ROOT = Path(__file__).parents[1]
 # The farms and stories of the tests are the best there are, and tests are not installed.
 sys.path.append(str(ROOT))
 
+from events import codec  # noqa: E402
 from events.bus import Bus  # noqa: E402 - behind the path
-from events.connection import Client  # noqa: E402
+from events.connection import Client, Msg  # noqa: E402
 
 
 def machine() -> str:
@@ -123,9 +124,10 @@ def broker(path: Path) -> Iterator[str]:
         process.wait()
 
 
-async def drain_bare(bus: Bus, *streams: str) -> Taken:
+async def drain_bare(bus: Bus, *streams: str, decode: bool = False) -> Taken:
     """What nats-py's own ordered push consumers take for all of these streams, one beside the other, with a
-    callback that only counts. On a connection of nats-py's own, without what `events.bus` does to it."""
+    callback that only counts, or that decodes events as our reader does. On a connection of nats-py's own, without what
+    `events.bus` does to it."""
     plain = Client()
     await plain.connect(bus.url)
     jetstream = plain.jetstream()
@@ -133,9 +135,12 @@ async def drain_bare(bus: Bus, *streams: str) -> Taken:
     finished = asyncio.Event()
     received = 0
 
-    async def count(_: object) -> None:
+    async def count(message: Msg) -> None:
         nonlocal received
         received += 1
+        if decode:
+            fields = message.reply.rsplit(".", 4)
+            codec.decode(int(fields[-4]), int(fields[-2]) / 1e9, message.subject, message.data, message.headers)
         if received == wanted:
             finished.set()
 

@@ -93,12 +93,26 @@ class Copies:
         self._read = _Behind(sequence, heartbeats)
 
     def make(self, target: Path) -> None:
-        """A copy of the whole file."""
+        """A copy of the whole file, but for the indexes: nobody writes there, and they would be written anew at each
+        turn."""
         remove(target)
+        execute = self._connection.execute
         with self._attached(target):
-            (name,) = self._connection.execute("SELECT current_database()").fetchall()[0]
-            quoted = name.replace('"', '""')
-            self._connection.execute(f'COPY FROM DATABASE "{quoted}" TO "{NAME}"')
+            ((own,),) = execute("SELECT current_database()").fetchall()
+            ours = "database_name = current_database() AND NOT internal"
+            tables = execute(f"SELECT table_name FROM duckdb_tables() WHERE {ours}").fetchall()  # noqa: S608
+            views = execute(f"SELECT sql FROM duckdb_views() WHERE {ours}").fetchall()  # noqa: S608
+            execute("BEGIN")
+            for (name,) in tables:
+                execute(f'CREATE TABLE "{NAME}".{name} AS FROM {name}')
+            execute("COMMIT")
+            quoted = own.replace('"', '""')
+            execute(f'USE "{NAME}"')
+            try:
+                for (statement,) in views:
+                    execute(statement)
+            finally:
+                execute(f'USE "{quoted}"')
 
     def _bring_up(self, spare: Path, behind: _Behind, heartbeats: Place) -> bool:
         """False: it has to be made anew, because too much has changed, or somebody still reads it."""
@@ -124,11 +138,10 @@ class Copies:
                 self._connection.execute(f'INSERT INTO "{NAME}".{table.name} FROM {table.name} WHERE {condition}')
             elif keys := behind.keys.get(table):
                 kind = table.columns[table.key].sql
-                self._connection.execute(
-                    f'INSERT OR REPLACE INTO "{NAME}".{table.name} FROM {table.name} '
-                    f"WHERE {table.key} IN (SELECT unnest(from_json(?, '[\"{kind}\"]')))",
-                    [msgspec.json.encode(list(keys)).decode()],
-                )
+                changed = f"WHERE {table.key} IN (SELECT unnest(from_json(?, '[\"{kind}\"]')))"
+                listed = [msgspec.json.encode(list(keys)).decode()]
+                self._connection.execute(f'DELETE FROM "{NAME}".{table.name} {changed}', listed)  # noqa: S608
+                self._connection.execute(f'INSERT INTO "{NAME}".{table.name} FROM {table.name} {changed}', listed)
         name = HEARTBEATS.name
         self._connection.execute(
             f'DELETE FROM "{NAME}".{name} WHERE sequence < (SELECT min(sequence) FROM {name})'  # noqa: S608

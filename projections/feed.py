@@ -1,6 +1,7 @@
 """Reads ahead of the database, so that the log and DuckDB are busy at the same time."""
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 
@@ -24,7 +25,9 @@ class Feed:
     def __init__(self, reader: Reader, wake: Callable[[], None]) -> None:
         self._reader = reader
         self._wake = wake
-        self._waiting: deque[Recorded] = deque()
+        self._waiting: deque[tuple[list[Recorded], int]] = deque()
+        """As they were delivered, with their weights."""
+        self._count = 0
         self._weight = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -35,13 +38,19 @@ class Feed:
             while True:
                 await self._room.wait()
                 records = await self._reader.next()
-                self._waiting.extend(records)
-                self._weight += sum(map(_weight, records))
-                if len(self._waiting) >= EVENTS_MAX or self._weight >= WEIGHT_MAX:
+                self._put(records, self._waiting.append)
+                if self._count >= EVENTS_MAX or self._weight >= WEIGHT_MAX:
                     self._room.clear()
                 self._wake()
         finally:
             self._wake()
+
+    def _put(self, records: list[Recorded], where: Callable[[tuple[list[Recorded], int]], None]) -> None:
+        if records:
+            weight = sum(map(_weight, records))
+            where((records, weight))
+            self._count += len(records)
+            self._weight += weight
 
     def take(self, until: int | None = None) -> list[Recorded]:
         """The next batch, in order; with `until` nothing behind that sequence.
@@ -50,15 +59,24 @@ class Feed:
             LogError: the log cannot be read any more, and all that was read has been taken.
         """
         batch: list[Recorded] = []
-        while self._waiting and len(batch) < EVENTS_MAX and (until is None or self._waiting[0].sequence <= until):
-            recorded = self._waiting.popleft()
-            self._weight -= _weight(recorded)
-            batch.append(recorded)
-        if len(self._waiting) < EVENTS_MAX and self._weight < WEIGHT_MAX:
+        while self._waiting and len(batch) < EVENTS_MAX and (until is None or self._first <= until):
+            records, weight = self._waiting.popleft()
+            self._count -= len(records)
+            self._weight -= weight
+            fitting = EVENTS_MAX - len(batch)
+            if until is not None:
+                fitting = min(fitting, bisect_right(records, until, key=_sequence))
+            batch += records[:fitting]
+            self._put(records[fitting:], self._waiting.appendleft)
+        if self._count < EVENTS_MAX and self._weight < WEIGHT_MAX:
             self._room.set()
         if not batch and self._task.done():
             self._task.result()
         return batch
+
+    @property
+    def _first(self) -> int:
+        return self._waiting[0][0][0].sequence
 
     @property
     def waiting(self) -> bool:
@@ -80,6 +98,10 @@ class Feed:
     async def close(self) -> None:
         await ended(self._task)
         await self._reader.close()
+
+
+def _sequence(recorded: Recorded) -> int:
+    return recorded.sequence
 
 
 def _weight(recorded: Recorded) -> int:
