@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 RETRY_PAUSE_S = 0.2
 RETRY_PAUSE_S_MAX = 5.0
 WRITE_PATIENCE_S = 5.0
+WRITE_TRIES_MAX = 5
+"""Without any progress, for whoever waits for the end; a service tries for as long as the disk is full."""
 COMMIT_EVERY_S = 0.5
 """A commit costs about the same for one event as for a hundred: under a steady stream they wait for each other."""
 
@@ -99,6 +101,7 @@ class Projector:
 
         Raises:
             Refused: the file is not ours, or somebody else has it.
+            WriteFailed: with `once` or `until`, the file cannot be written, tried again and again.
             LogError: the log cannot be read at all any more.
         """
         if self._bus is not None:
@@ -118,7 +121,7 @@ class Projector:
 
     async def _persist(self, goal: int | None, until: int | None, *, wait_for_stream: bool) -> None:
         """Opens and follows, again after everything that may pass."""
-        pause, opened = RETRY_PAUSE_S, False
+        pause, opened, failures = RETRY_PAUSE_S, False, 0
         while not self._stop.is_set():
             before = self.position
             try:
@@ -130,7 +133,8 @@ class Projector:
             except Unreadable as broken:
                 await self._distrust(str(broken))
             except (WriteFailed, Refused) as error:
-                if not opened:
+                failures = 1 if self.position.sequence > before.sequence else failures + 1
+                if not opened or (failures > WRITE_TRIES_MAX and not wait_for_stream):
                     raise
                 log.warning("history_not_written", path=str(self.path), reason=str(error), retry_s=pause)
                 await self._close_database()

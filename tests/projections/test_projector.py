@@ -359,6 +359,26 @@ async def test_a_disk_that_fails_for_a_while(
     assert await first_difference(path, log) is None
 
 
+async def test_a_disk_that_stays_full_ends_what_somebody_waits_for(
+    tmp_path: Path, log: JetStreamLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "history.duckdb"
+    await fill(log)
+    await projector_of(path, log).run(until=100)
+
+    def full(_: Database, __: list[object]) -> None:
+        raise WriteFailed("No space left on device")
+
+    monkeypatch.setattr(Database, "apply", full)
+    monkeypatch.setattr("projections.projector.RETRY_PAUSE_S", 0.001)
+    with pytest.raises(WriteFailed, match="No space left"):
+        await catch_up(path, log)
+    monkeypatch.undo()
+    assert select(path, "SELECT max(sequence) FROM events") == [(100,)]
+    await catch_up(path, log)
+    assert await first_difference(path, log) is None
+
+
 async def test_two_files_of_one_log_are_equal(tmp_path: Path, log: JetStreamLog) -> None:
     await fill(log)
     one, two = tmp_path / "one.duckdb", tmp_path / "two.duckdb"
