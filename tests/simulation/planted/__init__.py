@@ -7,11 +7,26 @@ from tests.simulation.planted.in_detection import DETECTION
 from tests.simulation.planted.in_fleet import FLEET
 from tests.simulation.planted.in_orders import ORDERS
 from tests.simulation.planted.in_services import LEADER, PROJECTOR, READER
+from tests.simulation.planted.in_snapshots import SNAPSHOTS
 from tests.simulation.planted.in_useless import USELESS
 from tests.simulation.planted.in_worker import WORKER
 
 BUGS: dict[str, Bug] = {
     one.name: one
-    for group in (FOLD, DECIDE, TIMERS, DETECTION, LEADER, READER, WORKER, CLAIMS, PROJECTOR, USELESS, ORDERS, FLEET)
+    for group in (
+        FOLD,
+        DECIDE,
+        TIMERS,
+        DETECTION,
+        LEADER,
+        SNAPSHOTS,
+        READER,
+        WORKER,
+        CLAIMS,
+        PROJECTOR,
+        USELESS,
+        ORDERS,
+        FLEET,
+    )
     for one in group
 }
