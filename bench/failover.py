@@ -83,6 +83,9 @@ class Coordinator:
         except OSError:
             return None
 
+    def last_words(self) -> str:
+        return "\n".join(self._output.read_text(encoding="utf-8").splitlines()[-20:])
+
     async def kill(self) -> float:
         """SIGKILL; when it was sent."""
         at = time.monotonic()
@@ -177,10 +180,17 @@ async def standbys(path: Path, url: str, log: JetStreamLog, watch: Watch, rounds
             await asyncio.sleep(0)
             killed = await leader.kill()
             leader = standby
-            taken.append(await decided - killed)
+            taken.append(await _outcome(decided, standby) - killed)
     finally:
         await leader.kill()
     return taken
+
+
+async def _outcome(decided: "asyncio.Task[float]", coordinator: Coordinator) -> float:
+    try:
+        return await decided
+    except TimeoutError:
+        raise SystemExit(f"{coordinator.name} decides nothing:\n{coordinator.last_words()}") from None
 
 
 async def newcomers(path: Path, url: str, watch: Watch, rounds: int, prefix: str) -> tuple[list[float], list[float]]:
@@ -191,7 +201,7 @@ async def newcomers(path: Path, url: str, watch: Watch, rounds: int, prefix: str
         decided = asyncio.create_task(watch.first_decision(f"{prefix}{number}"))
         newcomer = await Coordinator.start(path, url, f"{prefix}{number}")
         try:
-            taken.append(await decided - newcomer.started_at)
+            taken.append(await _outcome(decided, newcomer) - newcomer.started_at)
             from_snapshot.append(float(newcomer.said("folding_from_a_snapshot")))
         finally:
             await newcomer.kill()
