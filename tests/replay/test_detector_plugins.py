@@ -1,9 +1,7 @@
 """Detectors that a distribution brings along: judged by, missed, and never trusted blindly."""
 
-from collections.abc import Iterator, Sequence
-from math import nan
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -130,42 +128,6 @@ def test_a_setting_names_only_what_is_here(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("plugged")
 def test_an_installed_one_may_be_set() -> None:
     assert changed_policy(Policy(), {"detector": "chen"}, "policy set").detector == "chen"
-
-
-class Wild(Detector):
-    def unusual_after(self, intervals: Sequence[float]) -> float:
-        return nan
-
-    def hopeless_after(self, intervals: Sequence[float]) -> float:
-        raise ZeroDivisionError
-
-
-class Wordy(Detector):
-    def unusual_after(self, intervals: Sequence[float]) -> Any:
-        return "soon"
-
-    def hopeless_after(self, intervals: Sequence[float]) -> Any:
-        return True
-
-
-class Unmade(Detector):
-    def __init__(self, *_: object) -> None:
-        raise OSError("no model file")
-
-    def unusual_after(self, intervals: Sequence[float]) -> float:
-        return 0.0
-
-    def hopeless_after(self, intervals: Sequence[float]) -> float:
-        return 0.0
-
-
-@pytest.mark.parametrize("kind", [Wild, Wordy, Unmade])
-def test_one_that_fails_is_as_good_as_absent(kind: type[Detector]) -> None:
-    look_elsewhere(lambda _: kind)
-    odd = built(CHEN)
-    assert odd.suspect_after([2.0]) == CHEN.failed_after
-    assert odd.failed_after([2.0]) == CHEN.failed_after * CHEN.phi_patience_max
-    assert "Foreign" in repr(odd)
 
 
 @pytest.mark.parametrize("offered", [object(), Path, None])
