@@ -22,6 +22,8 @@ MASS: frozenset[str] = frozenset({"mass_worker_loss", "broker_outage"})
 
 PARDON_S = 10.0
 """Deaths so shortly before such an incident belong to it, unless one task has seen two of them."""
+LINE_MAX = 32
+"""Tasks in line that one slot may have got through before anybody has heard of it: more than it is handed at once."""
 DEATHS_MAX = 20
 """Held against one task."""
 ACCUSATIONS_MAX = 1000
@@ -78,12 +80,15 @@ def note_death(state: State, worker: Worker, recorded: Recorded, event: WorkerEx
 
 def _begun(state: State, worker: Worker, event: WorkerExited | WorkerVanished) -> dict[str, int]:
     """What may have killed it, with how many had begun behind each in its slot. Where its supervisor died as well, and
-    cannot tell, that is what the log knows to run, and what stood next in line in each slot: a start may have been on
-    its way. Whatever is alone on its worker is meant in any case."""
+    cannot tell, that is what the log knows to run, and what stood next in line in each slot: starts and ends may have
+    been on their way. Whatever is alone on its worker is meant in any case."""
     begun = dict.fromkeys(worker.running, 0)
     if isinstance(event, WorkerVanished):
         next_in_line = (task_id for task_id in worker.held if task_id not in worker.running)
-        begun |= dict.fromkeys(islice(next_in_line, worker.slots), 0)
+        begun |= {
+            task_id: place // worker.slots
+            for place, task_id in enumerate(islice(next_in_line, LINE_MAX * worker.slots))
+        }
     elif event.begun is not None:
         begun = {one.task_id: one.after for one in event.begun if is_held(state, worker, one)}
     if worker.set_apart_for in worker.held:

@@ -17,6 +17,7 @@ from events.task import (
 )
 from events.work import CommandWork
 from events.worker import Begun, Evidence, WorkerDraining, WorkerExited, WorkerFailed, WorkerSuspected, WorkerVanished
+from recovery import poison
 from tests.recovery.story import Story, policy_changed, registered, submitted
 
 FARM = tuple(f"w{number}" for number in range(1, 7))
@@ -143,8 +144,9 @@ def test_a_report_of_another_attempt_is_not_about_this_one() -> None:
     assert [event.budget for event in story.told(TaskRequeued)] == ["none"]
 
 
-def test_without_its_supervisor_the_log_and_the_line_tell() -> None:
+def test_without_its_supervisor_the_log_and_the_line_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gone with its supervisor: whatever ran, and what was next in line in each slot."""
+    monkeypatch.setattr(poison, "LINE_MAX", 1)
     story = farm(Policy(ahead=10.0), workers=1, slots=2)
     story.tell(*(submitted(f"t{number}") for number in range(12)))
     story.start("t0", "t1")

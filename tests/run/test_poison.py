@@ -1,6 +1,7 @@
 """Tests that take their worker or their runner down, among many good ones, with real processes."""
 
 import json
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -34,6 +35,9 @@ def test_segfault(): ctypes.string_at(0)
 """
 
 
+KILLS_AGENT = "os.kill(parent_of(os.getppid()), signal.SIGKILL)  # the agent, above this process's keeper"
+
+
 def resurgam(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "resurgam", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
@@ -57,7 +61,8 @@ def test_a_test_that_kills_its_worker_is_found_out_and_the_suite_ends(folder: Pa
     )
     assert "the last one while it ran alone" in (case.findtext("error") or "")
     # Two deaths, one run alone, and nobody else pays more than once.
-    assert len(events(folder, "worker.exited")) == 3
+    killed = [one for one in events(folder, "worker.exited") if one.get("signal") == signal.SIGKILL]
+    assert len(killed) == 3
     isolated = events(folder, "task.isolated")
     poison = isolated[0]["task_id"]
     assert [one["task_id"] for one in isolated] == [poison]
@@ -99,3 +104,21 @@ def test_a_test_that_crashes_its_runner_again_and_again_is_found_out(folder: Pat
     assert len(events(folder, "worker.exited")) == 0
     (verdict,) = (one for one in events(folder, "task.completed") if one["verdict"] == "quarantined")
     assert verdict["attempt"] == 3
+
+
+def test_a_test_that_kills_supervisor_and_agent_is_found_out_as_well(folder: Path) -> None:
+    """Nobody is left who could tell what had begun: what stood next in line is suspected."""
+    kill = "agent = parent_of(os.getppid())\n    supervisor = parent_of(agent)\n"
+    kill += "    os.kill(supervisor, signal.SIGSTOP)\n    os.kill(agent, signal.SIGKILL)\n"
+    kill += "    os.kill(supervisor, signal.SIGKILL)\n"
+    suite = POISON.replace(KILLS_AGENT, kill)
+    assert suite != POISON
+    (folder / "test_many.py").write_text(suite)
+    done = run(folder, "--workers", "4", "--", ".")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"1 quarantined, {GOOD} passed" in done.stdout
+    vanished = [one["worker_id"] for one in events(folder, "worker.vanished")]
+    # It may have been further down the line than anybody thinks, but not twice.
+    assert 3 <= len(vanished) <= 4
+    assert {one["budget"] for one in events(folder, "task.requeued")} <= {"none", "infrastructure"}
+    assert resurgam(folder, "check").returncode == 0
