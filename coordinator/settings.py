@@ -57,7 +57,7 @@ SERVICE_HELP = {
 
 POLICY_HELP = {
     "auto_recovery": "Off: failures are detected and recorded, and no action is taken.",
-    "enable_proactive_recovery": "Recorded and handed on; no rule reads it yet.",
+    "enable_proactive_recovery": "Whether a worker that is about to fail is drained and started anew; off: only said.",
     "heartbeat_interval": "How often a worker beats.",
     "suspect_after": "Silence after which a worker gets no new work; three beats must fit.",
     "self_fence_after": "Time without an acknowledged beat after which a worker stops its own tasks.",
@@ -80,6 +80,12 @@ POLICY_HELP = {
     "fail_fast_tasks": "So many tasks in a row that fail at once on one worker and nowhere else speak against it.",
     "fail_fast_within": "What failing at once means.",
     "fail_fast_judgement": "How long such a worker waits for others to show whether it is at fault or the work.",
+    "forecast_horizon": "How far ahead a failure is foreseen.",
+    "forecast_samples": "For how many samples, of five heartbeats each, a trend must have gone on.",
+    "forecast_change_min": "The share of what was left that must have gone meanwhile.",
+    "forecast_cooldown": "For how long the same is not said of a worker again, and none is started anew for it again.",
+    "forecast_precision_min": "The share of right predictions below which those of a kind are only said, not acted on.",
+    "forecast_judged_min": "How many predictions of a kind must have been judged before that share counts.",
     "max_recovery_attempts": "Attempts to bring one worker back within recovery_attempts_window.",
     "recovery_attempts_window": "The sliding window in which attempts are counted.",
     "recovery_interval": "The longest pause between two attempts.",

@@ -4,6 +4,7 @@ import types
 from typing import get_args
 
 from events.base import Event
+from events.forecast import PredictorTrustChanged, WorkerFailurePredicted, WorkerPredictionJudged
 from events.system import (
     BreakerClosed,
     BreakerHalfOpened,
@@ -132,6 +133,9 @@ AnyEvent = (
     | WatchContinued
     | PaceChanged
     | QuarantineReleased
+    | WorkerFailurePredicted
+    | WorkerPredictionJudged
+    | PredictorTrustChanged
 )
 
 

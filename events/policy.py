@@ -53,7 +53,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # Switches
     auto_recovery: bool = True
     enable_proactive_recovery: bool = True
-    """Recorded and handed on; no rule reads it yet."""
+    """Whether anything is done about a worker that is about to fail. That it is gets recorded and judged either way."""
 
     # Detection, seconds
     heartbeat_interval: Seconds = 2.0
@@ -96,6 +96,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What failing at once means."""
     fail_fast_judgement: Seconds = 60.0
     """For other workers to show that such work passes elsewhere: one that nobody speaks against gets work again."""
+
+    # What is foreseen of workers
+    forecast_horizon: Seconds = 180.0
+    """A worker that will have run out of something by then is about to fail."""
+    forecast_samples: Annotated[int, Meta(ge=6, le=20)] = 12
+    """Of five heartbeats each: for so long a trend must have gone on, without a break."""
+    forecast_change_min: Share = 0.1
+    """Of what was left, so much at least must have gone while it was watched."""
+    forecast_cooldown: Seconds = 600.0
+    """For so long after a prediction the same is not said of that worker again."""
+    forecast_precision_min: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """The share of right predictions below which those of a kind are not acted on any more."""
+    forecast_judged_min: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """Predictions of a kind that must have been judged before that share counts."""
 
     # Recovery of workers
     max_recovery_attempts: Annotated[int, Meta(ge=1, le=1000)] = 5

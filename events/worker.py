@@ -222,7 +222,7 @@ class WorkerPermanentlyFailed(WorkerEvent, tag="worker.permanently_failed", froz
     message: Text = ""
 
 
-CordonCause = Literal["flapping", "operator"]
+CordonCause = Literal["flapping", "forecast", "operator"]
 
 
 class WorkerCordoned(WorkerEvent, tag="worker.cordoned", frozen=True, kw_only=True):
@@ -364,7 +364,10 @@ class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_percent: float = 0.0
     """Of the whole machine, since the last heartbeat."""
     memory_bytes: Sequence = 0
-    """Resident, of the agent alone: what its tasks take shows in `memory_available_bytes`."""
+    """Resident, of the agent alone."""
+    tasks_memory_bytes: Sequence | None = None
+    """Resident, of all processes that the agent has started: what they share counts for each of them. As measured at
+    the heartbeat before. None: unknown."""
     memory_available_bytes: Sequence | None = None
     """On the whole machine, or what is left of the limit of the agent's control group if that is less: what processes
     can still get without swapping. None: unknown."""

@@ -197,7 +197,8 @@ class RecoveryConsumer:
                 self._observer.read("heartbeats", batch[-1].time)
             # A worker that is heard again may get what waits: that falls due at no time of its own.
             # And one may prove that nothing was missed at the last take-over.
-            if self.state.timers.ripe or self.state.waiting or awaits_witness(self.state, self.clock.now()):
+            state = self.state
+            if state.timers.ripe or state.omens.ripe or state.waiting or awaits_witness(state, self.clock.now()):
                 self._wake.set()
 
     def forget_beats(self, through: int) -> None:

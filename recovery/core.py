@@ -11,6 +11,7 @@ whoever folds the same streams to the same sequences owes the same decisions, in
 from collections.abc import Iterator
 from itertools import chain, islice
 
+from recovery.decide_forecast import owed_to_forecasts
 from recovery.decide_repairs import owed_to_repairs
 from recovery.decide_system import owed_to_system
 from recovery.decide_tasks import (
@@ -59,6 +60,7 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
         owed_to_useless(state, now),
         owed_to_flapping(state, now),
         owed_to_orphans(state, now) if state.may_repair else (),
+        owed_to_forecasts(state, now),
         owed_to_system(state, now),
         owed_to_watch(state, now),
         owed_to_settle(state),
@@ -70,5 +72,5 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
 
 def next_due(state: State) -> float:
     """The cluster time at which `decide` may owe more than it does now, if no event comes; infinite for never."""
-    timers = (state.timers, state.useless, state.repairs, state.alarms)
+    timers = (state.timers, state.useless, state.repairs, state.alarms, state.omens, state.foretold)
     return min(requeues_due(state), stranding_due(state), *(timer.next() for timer in timers))

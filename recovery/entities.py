@@ -11,6 +11,7 @@ from events.work import AnyWork
 from events.worker import CordonCause, Death, StallCause
 from recovery.detectors import Detector
 from recovery.lifecycle import AttemptStatus, TaskStatus, WorkerStatus
+from recovery.predictions import Foresight
 from recovery.timers import NEVER
 
 
@@ -259,6 +260,10 @@ class Worker:
     """How often in a row it was cordoned for that."""
     flap_cordoned_until: float = 0.0
     """When the last such cordon ends or ended by itself; 0.0: there was none, or it is forgiven."""
+    unsupervised: bool = False
+    """Nobody would start its agent anew."""
+    foresight: Foresight = field(default_factory=Foresight)
+    """What is foreseen of it, and what it rests on."""
 
 
 class Result(NamedTuple):

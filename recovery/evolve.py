@@ -13,6 +13,7 @@ from events.worker import Heartbeat, RecordedHeartbeat
 from recovery import (
     evolve_attempt,
     evolve_cordon,
+    evolve_forecast,
     evolve_orders,
     evolve_repairs,
     evolve_system,
@@ -21,6 +22,8 @@ from recovery import (
 )
 from recovery.detectors import Arrivals
 from recovery.entities import Beat, ParkedMessage
+from recovery.forecasts import Trend
+from recovery.foresight import look
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
 from recovery.state import State
@@ -36,8 +39,12 @@ HANDLERS: dict[type[Event], Handler] = {
     **evolve_attempt.HANDLERS,
     **evolve_repairs.HANDLERS,
     **evolve_task.HANDLERS,
+    **evolve_forecast.HANDLERS,
     **evolve_system.HANDLERS,
 }
+
+NOTES = evolve_forecast.NOTES
+"""What an event that was applied means besides, for what is foreseen."""
 
 
 def evolve(state: State, recorded: Recorded) -> None:
@@ -55,6 +62,8 @@ def evolve(state: State, recorded: Recorded) -> None:
     handler = HANDLERS.get(type(event))
     if handler is not None and not handler(state, recorded, event):
         state.ignored[tag_of(type(event))] += 1
+    elif (note := NOTES.get(type(event))) is not None:
+        note(state, recorded, event)
 
 
 def observe(state: State, recorded: RecordedHeartbeat) -> None:
@@ -77,6 +86,11 @@ def observe(state: State, recorded: RecordedHeartbeat) -> None:
     if arrivals is None or arrivals.incarnation != heartbeat.incarnation:
         arrivals = state.arrivals[heartbeat.worker_id] = Arrivals(heartbeat.incarnation)
     arrivals.add(recorded.time, recorded.sequence)
+    trend = state.trends.get(heartbeat.worker_id)
+    if trend is None or trend.incarnation != heartbeat.incarnation:
+        trend = state.trends[heartbeat.worker_id] = Trend(heartbeat.incarnation)
+    if trend.add(heartbeat, recorded.time, recorded.sequence):
+        look(state, heartbeat.worker_id)
     worker = state.workers.get(heartbeat.worker_id)
     if worker is not None and worker.incarnation <= heartbeat.incarnation:
         index_worker(state, worker)
@@ -115,6 +129,8 @@ def forget_beats(state: State, through: int) -> None:
     state.beats.clear()
     state.stragglers.clear()
     state.arrivals.clear()
+    state.trends.clear()
+    state.outlooks.clear()
     state.heartbeats_sequence, state.heartbeats_at = through, None
     for worker in state.workers.values():
         index_worker(state, worker)
@@ -124,6 +140,9 @@ def recall_beats(state: State, other: State) -> None:
     """Forgets all heartbeats that were applied, for those that were applied to another state."""
     state.beats, state.stragglers = dict(other.beats), dict(other.stragglers)
     state.arrivals = deepcopy(other.arrivals)
+    state.trends = deepcopy(other.trends)
+    state.outlooks.clear()
+    evolve_forecast.look_at_all(state)
     state.heartbeats_sequence, state.heartbeats_at = other.heartbeats_sequence, other.heartbeats_at
     state.heard_last = other.heard_last
     for worker in state.workers.values():

@@ -19,7 +19,7 @@ from events.system import (
     SystemStatusChanged,
     WatchContinued,
 )
-from recovery import needs
+from recovery import evolve_forecast, needs
 from recovery.entities import Incident, Loss, Pause, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_breaker, index_worker
@@ -59,6 +59,7 @@ def policy_changed(state: State, recorded: Recorded, event: PolicyChanged) -> bo
     needs.date(state, recorded.time)
     for worker in state.workers.values():
         worker.unavailable = {}
+    evolve_forecast.look_at_all(state)
     _change_rules(state, recorded.sequence, state.rules.stretch)
     refile(state, recorded.time)
     return True
@@ -125,6 +126,7 @@ def _forget_beats(state: State, recorded: Recorded, through: int) -> None:
     """Sequences have begun again: those that stand for heartbeats are set to where the stream goes on."""
     state.watched_beat = state.beats_known = through
     state.loss = Loss(through, recorded.sequence, recorded.time)
+    evolve_forecast.look_at_all(state)
     for worker in state.workers.values():
         # The heartbeat that refuted it, if there was one, is among the forgotten.
         worker.cut_off = None
@@ -144,11 +146,15 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
         worker.stall = worker.stall._replace(since=min(worker.stall.since, now))
     worker.failed_at = min(worker.failed_at, now)
     worker.recovered_at = min(worker.recovered_at, now)
+    evolve_forecast.date(worker, now, policy)
     worker.attempts_failed = [min(at, now) for at in worker.attempts_failed]
     worker.attempts_ended = [min(at, now) for at in worker.attempts_ended]
     worker.flaps = [min(at, now) for at in worker.flaps]
     latest = now + policy.flap_cordon_max
     worker.flap_cordoned_until = min(worker.flap_cordoned_until, latest)
+    if "forecast" in worker.cordons:
+        cordon = worker.cordons["forecast"]
+        worker.cordons["forecast"] = cordon._replace(until=min(cordon.until, now + policy.forecast_cooldown))
     if "flapping" in worker.cordons:
         cordon = worker.cordons["flapping"]
         worker.cordons["flapping"] = cordon._replace(until=min(cordon.until, latest))

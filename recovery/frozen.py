@@ -17,6 +17,7 @@ from events.policy import Policy
 from events.thresholds import all_thresholds
 from recovery.detectors import Arrivals, Deadline, Detector, Heard
 from recovery.entities import Worker
+from recovery.forecasts.trend import Known, Trend
 from recovery.queue import ByPriority, WaitingTasks
 from recovery.rules import Chapters, RuleBook
 from recovery.state import State
@@ -99,6 +100,8 @@ def _written(value: object) -> object:
         return None
     if isinstance(value, Arrivals):
         return value.heard()
+    if isinstance(value, Trend):
+        return value.known()
     if isinstance(value, Timers):
         return value.times()
     if isinstance(value, deque):
@@ -124,6 +127,8 @@ def _read(kind: Any, raw: Any) -> object:
         return NOBODY
     if kind is Arrivals:
         return Arrivals.of(_converted(raw, Heard))
+    if kind is Trend:
+        return Trend.of(_converted(raw, Known))
     if kind is Timers:
         return Timers.of(_converted(raw, dict[str, float]))
     if kind is RuleBook:

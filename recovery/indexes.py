@@ -4,6 +4,7 @@ from collections import Counter, OrderedDict
 
 from events.failures import WITHOUT_EFFECT
 from recovery.entities import Attempt, Beat, Task, Worker
+from recovery.foresight import foreseen_at, forestalled_at
 from recovery.lifecycle import LIVE, WAITING
 from recovery.overdue import useless_at
 from recovery.repairs import acts
@@ -27,6 +28,7 @@ def index_worker(state: State, worker: Worker) -> None:
         state.effects[worker.worker_id] = None
     elif state.effects:
         state.effects.pop(worker.worker_id, None)
+    index_omens(state, worker)
 
 
 def index_attempt(state: State, worker: Worker) -> None:
@@ -67,6 +69,18 @@ def awaits_effect(worker: Worker) -> bool:
     if attempt is None or attempt.status != "started" or attempt.strategy in WITHOUT_EFFECT:
         return False
     return worker.status == "failed" and not attempt.acted and not attempt.error
+
+
+def index_omens(state: State, worker: Worker) -> None:
+    """To be called after every change of it, of its gauges and of what became of its tasks."""
+    foresight = worker.foresight
+    stirs = foresight.predictions or worker.worker_id in state.outlooks or foresight.attempts.worse is not None
+    at = foreseen_at(state, worker) if stirs else NEVER
+    if at != state.omens.get(worker.worker_id):
+        state.omens.set(worker.worker_id, at)
+    acts_at = forestalled_at(state, worker) if foresight.predictions else NEVER
+    if acts_at != state.foretold.get(worker.worker_id):
+        state.foretold.set(worker.worker_id, acts_at)
 
 
 def index_useless(state: State, worker: Worker) -> None:

@@ -4,6 +4,7 @@ from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
 from events.failures import ErrorCode
+from events.forecast import Resource
 from events.policy import Policy, policy_hash
 from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
@@ -21,6 +22,8 @@ from recovery.entities import (
     Task,
     Worker,
 )
+from recovery.forecasts import FarmAttempts, Outlook, Trend
+from recovery.predictions import TrackRecord
 from recovery.queue import ByPriority, Requirement, WaitingTasks
 from recovery.record import Records
 from recovery.rules import RuleBook
@@ -66,6 +69,12 @@ class State:
     which they came, which is also that of falling incarnations. Mostly there is none."""
     arrivals: dict[str, Arrivals] = field(default_factory=dict)
     """Of the last heartbeats of the newest incarnation heard of, by worker."""
+    trends: dict[str, Trend] = field(default_factory=dict)
+    """What the gauges of the newest incarnation heard of have shown lately, by worker."""
+    farm_attempts: FarmAttempts = field(default_factory=FarmAttempts)
+    """What became of the last tasks of all workers."""
+    track_records: dict[Resource, TrackRecord] = field(default_factory=dict)
+    """What became of predictions, by what was foreseen. None for what has never been judged."""
     status: SystemStatus = "idle"
     incidents: dict[str, Incident] = field(default_factory=dict)
     """Open incidents by kind."""
@@ -121,6 +130,14 @@ class State:
     """When the attempts may begin that do something (`recovery.repairs`) and have not begun."""
     repairing: dict[str, None] = field(default_factory=dict)
     """Workers whose attempt does something and has begun."""
+    outlooks: dict[str, tuple[Outlook, ...]] = field(default_factory=dict)
+    """What the gauges of workers foresee, of those that foresee anything (`recovery.foresight`)."""
+    omens: Timers = field(default_factory=Timers)
+    """From when on there is something to say about what is foreseen of each worker."""
+    foretold: Timers = field(default_factory=Timers)
+    """From when on something may be done about what is foreseen of each worker."""
+    renewing: dict[str, None] = field(default_factory=dict)
+    """Workers that have been told to begin anew, and have not done so yet."""
     heard_last: str = ""
     """The worker of the last heartbeat: where to look first for one that is not silent."""
     waiting: WaitingTasks = field(default_factory=WaitingTasks)

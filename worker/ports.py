@@ -85,6 +85,7 @@ class Gauges(NamedTuple):
     memory_bytes: int
     load_1m: float
     memory_available_bytes: int | None = None
+    tasks_memory_bytes: int | None = None
     disk_free_bytes: int | None = None
 
 

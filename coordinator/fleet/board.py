@@ -9,7 +9,17 @@ from typing import NamedTuple
 from rich.console import Group
 from rich.text import Text
 
-from coordinator.fleet.document import Failure, FleetHealth, OpenBreaker, Recovery, Stalling, Suspicion, WorkerHealth
+from coordinator.fleet.document import (
+    Failure,
+    FleetHealth,
+    Forecast,
+    OpenBreaker,
+    Recovery,
+    Stalling,
+    Suspicion,
+    WorkerHealth,
+)
+from events.forecast import Resource
 from events.worker import Heartbeat, StallCause
 
 STATUS_STYLES = {
@@ -40,6 +50,7 @@ STALLED: dict[StallCause, str] = {
     "not_obeyed": "it has not obeyed an order",
     "failing_fast": "it fails everything at once",
 }
+RUNS_OUT: dict[Resource, str] = {"memory": "memory", "disk": "disk", "loop_lag": "loop lag", "errors": "failing tasks"}
 TASKS_NAMED = 3
 UNKNOWN = "-"
 DUE_S = 0.05
@@ -100,6 +111,14 @@ def _summary(health: FleetHealth) -> list[Text]:
                 "yellow" if doubt.age_s < DOUBT_FRESH_S else "dim",
             )
         )
+    lines += [
+        Text(
+            f"what is foreseen of {RUNS_OUT[one.resource]} is not acted on: of the last predictions "
+            f"{one.right / (one.right + one.wrong):.0%} were right",
+            "yellow",
+        )
+        for one in health.mistrusted
+    ]
     unknown = health.errors.get("unknown", 0)
     if unknown:
         lines.append(Text(f"{unknown:,} failures were of a kind that nobody knows (error 'unknown')", "yellow"))
@@ -205,6 +224,7 @@ def explanations(worker: WorkerHealth, health: FleetHealth) -> list[str]:
         said.append(_why_suspected(worker.suspicion))
     if worker.stalling is not None:
         said.append(_why_stalled(worker.stalling))
+    said += [_what_is_foreseen(one) for one in worker.forecasts]
     if not said and worker.detail and worker.status != "permanent":
         said.append(worker.detail)
     if worker.status == "permanent":
@@ -253,6 +273,25 @@ def _why_stalled(stalling: Stalling) -> str:
     return text + (
         "; its supervisor is to restart it" if stalling.restart else "; others are to show whose fault it is"
     )
+
+
+def _what_is_foreseen(one: Forecast) -> str:
+    text = f"{RUNS_OUT[one.resource]} heads for its limit (event {one.sequence}): {_amount(one.resource, one.value)}"
+    if one.slope_per_s:
+        text += f", {'falling' if one.slope_per_s < 0 else 'rising'} by {_amount(one.resource, abs(one.slope_per_s))}/s"
+    if one.heartbeats is not None:
+        text += f" from heartbeat {one.heartbeats[0]} to {one.heartbeats[1]}"
+    due = one.expected_in_s
+    text += f"; a failure is expected in {span(due)}" if due > 0.0 else f"; a failure was expected {span(-due)} ago"
+    if one.acted:
+        return text + f"; it {'is drained, to begin anew' if one.remedy == 'restart' else 'gets no more work'}"
+    return text
+
+
+def _amount(resource: Resource, value: float) -> str:
+    if resource == "errors":
+        return f"{value:.0%} of the last ones failed"
+    return f"{value * 1000:.1f} ms" if resource == "loop_lag" else f"{value / MIB:.1f} MiB"
 
 
 def _what_is_done(recovery: Recovery) -> str:

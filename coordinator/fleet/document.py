@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from events.failures import ErrorCode, FailureReason, StrategyName
+from events.forecast import Remedy, Resource
 from events.system import Doubt, IncidentKind, SystemStatus
 from events.worker import Heartbeat, StallCause
 from recovery.lifecycle import AttemptStatus, WorkerStatus
@@ -75,6 +76,33 @@ class Stalling(msgspec.Struct, frozen=True, kw_only=True):
     """Its supervisor is to kill it; else others have yet to show whether it is to blame."""
 
 
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """A failure that is foreseen of a worker, and not judged yet."""
+
+    resource: Resource
+    sequence: int
+    """Of the event that says so."""
+    value: float
+    """Then, and not now: bytes left, seconds of lag, or the share of tasks that fail."""
+    limit: float
+    slope_per_s: float
+    expected_in_s: float
+    """Negative: it should have come by now."""
+    heartbeats: tuple[int, int] | None
+    """The first and the last one that it rests on; None under `errors`."""
+    remedy: Remedy
+    acted: bool
+    """Something is being done about it."""
+
+
+class Mistrust(msgspec.Struct, frozen=True, kw_only=True):
+    """Forecasts of one kind that are not acted on, since they were wrong too often."""
+
+    resource: Resource
+    right: float
+    wrong: float
+
+
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """The open attempt to bring a worker back."""
 
@@ -107,6 +135,7 @@ class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
     suspicion: Suspicion | None
     stalling: Stalling | None
     recovery: Recovery | None
+    forecasts: list[Forecast]
 
 
 class Leader(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +222,7 @@ class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
     repairs_waiting: int
     """Attempts that have not begun yet: their time has not come, or their turn."""
     doubt: LastDoubt | None
+    mistrusted: list[Mistrust]
     auto_recovery: bool
     """What the policy says."""
     detectors_missing: list[str]

@@ -8,9 +8,11 @@ from coordinator.fleet.document import (
     WELL,
     Failure,
     FleetHealth,
+    Forecast,
     LastDoubt,
     LastHeartbeat,
     Leader,
+    Mistrust,
     OpenBreaker,
     OpenIncident,
     Recovery,
@@ -25,10 +27,12 @@ from coordinator.fleet.document import (
 from coordinator.fleet.notes import Noted, Notes, Vitals, WorkerNotes
 from events.base import WorkerEvent
 from events.clock import utc
+from events.forecast import WorkerFailurePredicted
 from events.worker import Evidence, WorkerExited, WorkerFailed, WorkerStalled, WorkerSuspected
 from recovery.entities import Worker
 from recovery.indexes import silent_until
 from recovery.lifecycle import LIVE
+from recovery.predictions import Prediction
 from recovery.state import State
 from recovery.timers import AT_ONCE
 
@@ -80,6 +84,11 @@ def fleet_health(view: View, *, limit: int | None = None) -> FleetHealth:
         repairing=len(state.repairing),
         repairs_waiting=len(state.repairs),
         doubt=_doubt(view),
+        mistrusted=[
+            Mistrust(resource=resource, right=record.right, wrong=record.wrong)
+            for resource, record in state.track_records.items()
+            if not record.acts
+        ],
         auto_recovery=state.policy.auto_recovery,
         detectors_missing=state.rules.missing,
         pause=_pause(view),
@@ -116,7 +125,7 @@ def _severity(status: str) -> int:
 def _rank(view: View, worker: Worker) -> tuple[int, str]:
     severity = _severity(worker.status)
     quiet = view.state.timers.get(worker.worker_id) <= view.now
-    if worker.status == "alive" and (quiet or worker.attempt is not None):
+    if worker.status == "alive" and (quiet or worker.attempt is not None or worker.foresight.predictions):
         severity = DOUBTFUL
     return severity, worker.worker_id
 
@@ -186,6 +195,7 @@ def _worker_health(view: View, worker: Worker) -> WorkerHealth:
         suspicion=_suspicion(view, worker, notes.latest(WorkerSuspected)),
         stalling=_stalling(view, worker, notes.latest(WorkerStalled)),
         recovery=_recovery(view, worker),
+        forecasts=[_forecast(view, notes, one) for one in worker.foresight.predictions.values()],
     )
 
 
@@ -305,4 +315,21 @@ def _recovery(view: View, worker: Worker) -> Recovery | None:
         strategy=attempt.strategy,
         status=attempt.status,
         due_in_s=round(due - view.now, 3),
+    )
+
+
+def _forecast(view: View, notes: WorkerNotes, one: Prediction) -> Forecast:
+    """Of several at once, only of the last one it is known what it rests on."""
+    noted = notes.latest(WorkerFailurePredicted)
+    said = noted.event if noted is not None and noted.sequence == one.sequence else None
+    return Forecast(
+        resource=one.resource,
+        sequence=one.sequence,
+        value=one.value,
+        limit=one.limit,
+        slope_per_s=0.0 if said is None else said.slope_per_s,
+        expected_in_s=round(one.expected_at - view.now, 3),
+        heartbeats=(said.heartbeat_first, said.heartbeat_last) if said is not None and said.heartbeat_last else None,
+        remedy=one.remedy,
+        acted=one.acted,
     )

@@ -8,13 +8,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from events import system, task, worker
+from events import forecast, system, task, worker
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.worker import RecordedHeartbeat
 from replay.beat_fold import BeatFold
-from replay.invariants import cordons, fleet, orders, poison, repairs, silence, tasks, usefulness, workers
+from replay.invariants import cordons, fleet, foresight, orders, poison, repairs, silence, tasks, usefulness, workers
 from replay.invariants.case import Case
 from replay.invariants.folding import apply
 from replay.invariants.reproduction import Reproduction
@@ -38,7 +38,8 @@ JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     worker.WorkerFailed: workers.judge_failed,
     worker.WorkerStalled: usefulness.judge_stalled,
     worker.WorkerStallRefuted: usefulness.judge_stall_refuted,
-    worker.WorkerCordoned: cordons.judge_cordoned,
+    worker.WorkerCordoned: foresight.judge_cordoned,
+    worker.WorkerDrainRequested: foresight.judge_order,
     worker.WorkerUncordoned: cordons.judge_uncordoned,
     worker.WorkerRetired: orders.judge_retired,
     worker.WorkerPermanentlyFailed: workers.judge_permanent,
@@ -49,6 +50,9 @@ JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     worker.WorkerRecoveryFailed: workers.judge_attempt_failed,
     worker.WorkerRecoverySuperseded: workers.judge_superseded,
     **repairs.JUDGES,
+    forecast.WorkerFailurePredicted: foresight.judge_predicted,
+    forecast.WorkerPredictionJudged: foresight.judge_judged,
+    forecast.PredictorTrustChanged: foresight.judge_trust,
     system.EventParked: fleet.judge_parked,
     system.DetectorDegraded: fleet.judge_doubt,
     system.WatchContinued: silence.judge_continued,

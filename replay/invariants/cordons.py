@@ -33,6 +33,8 @@ def note_doubt(world: World, one: Worker) -> None:
     one.flap_until = min(one.flap_until, latest)
     if "flapping" in one.cordons:
         one.cordons["flapping"] = min(one.cordons["flapping"], latest)
+    if "forecast" in one.cordons:
+        one.cordons["forecast"] = min(one.cordons["forecast"], world.time + world.policy.forecast_cooldown)
 
 
 def _cordoned(world: World, _: Recorded, event: WorkerCordoned) -> None:
@@ -79,18 +81,18 @@ def judge_cordoned(case: Case, event: WorkerCordoned) -> None:
         "cordons",
         f"time {event.times}, for {until - case.now:.3f} s; it is time {times}, for {due:g} s",
     )
-    case.require(_others(case.world, one), "cordons", "nobody else could take its work")
+    case.require(others(case.world, one), "cordons", "nobody else could take its work")
 
 
-def _others(world: World, one: Worker) -> bool:
+def others(world: World, one: Worker) -> bool:
     """Whether somebody else can be given work, and for each of its labels somebody else who has it."""
-    others = [
+    there = [
         other
         for other in world.workers.values()
         if other is not one and other.status == "alive" and other.attempt is None and not other.cordons
     ]
-    return bool(others) and all(
-        any(other.labels.get(name) == value for other in others) for name, value in one.labels.items()
+    return bool(there) and all(
+        any(other.labels.get(name) == value for other in there) for name, value in one.labels.items()
     )
 
 

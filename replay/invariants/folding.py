@@ -8,8 +8,20 @@ from typing import Any
 
 from events import system, worker
 from events.base import Event
+from events.clock import seconds
 from events.envelope import Recorded
-from replay.invariants import attempts, cordons, fleet, orders, poison, repairs, silence, task_folding, usefulness
+from replay.invariants import (
+    attempts,
+    cordons,
+    fleet,
+    foresight,
+    orders,
+    poison,
+    repairs,
+    silence,
+    task_folding,
+    usefulness,
+)
 from replay.invariants.world import LIVE, Loss, Worker, World
 
 _FROM: dict[type[Event], frozenset[str]] = {
@@ -50,6 +62,7 @@ def _registered(world: World, recorded: Recorded, event: worker.WorkerRegistered
         if one.attempt.status == "probed":
             one.attempt.status = "started"
         one.attempt.answered = False
+    foresight.note_end(world, one)
     world.turn(one, "permanent" if one.status == "permanent" else "alive")
     world.release(one)
     one.incarnation = recorded.sequence
@@ -97,6 +110,7 @@ def _end(world: World, one: Worker, status: str) -> None:
 def _stopped(world: World, _: Recorded, event: worker.WorkerStopped) -> None:
     one = _meant(world, worker.WorkerStopped, event.worker_id, event.incarnation)
     if one is not None:
+        foresight.note_end(world, one)
         _end(world, one, "stopped")
 
 
@@ -136,6 +150,7 @@ def _failed(world: World, recorded: Recorded, event: worker.WorkerFailed) -> Non
         one.failures, one.ends, one.tried, one.fast_stalls = [], [], [], 0
     one.recovered_at = 0.0
     usefulness.note_failure(one, event, recorded.time)
+    foresight.note_failure(world, one, made_up=recorded.synthetic is not None)
     if one.attempt is not None and one.attempt.status != "scheduled":
         one.attempt.spoiled = True
     world.turn(one, "failed")
@@ -159,6 +174,13 @@ def _readmitted(world: World, _: Recorded, event: worker.WorkerReadmitted) -> No
         world.turn(one, "alive" if one.incarnation > one.failed_incarnation else "failed")
 
 
+def _cordoned(world: World, recorded: Recorded, event: worker.WorkerCordoned) -> None:
+    cordons.FOLDS[worker.WorkerCordoned](world, recorded, event)
+    one = world.workers.get(event.worker_id)
+    if one is not None and event.cause == "forecast":
+        foresight.note_cordon(one, recorded.time if event.until is None else seconds(event.until))
+
+
 # The system
 
 
@@ -180,6 +202,7 @@ def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -
             one.suspected_beat = event.heartbeats_sequence
         cordons.note_doubt(world, one)
         one.registered_at = min(one.registered_at, now)
+        foresight.note_doubt(one, now, policy)
         one.recovered_at = min(one.recovered_at, now)
         one.failures = [min(at, now) for at in one.failures]
         one.ends = [min(at, now) for at in one.ends]
@@ -224,4 +247,6 @@ _FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     **silence.FOLDS,
     **usefulness.FOLDS,
     **orders.FOLDS,
+    **foresight.FOLDS,
+    worker.WorkerCordoned: _cordoned,
 }

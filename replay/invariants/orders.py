@@ -6,6 +6,7 @@ from typing import Any
 from events import system, worker
 from events.base import Event
 from events.envelope import Recorded
+from replay.invariants import foresight
 from replay.invariants.case import Case
 from replay.invariants.world import LEAVING, LIVE, World
 
@@ -27,6 +28,7 @@ def _drain_requested(world: World, _: Recorded, event: worker.WorkerDrainRequest
     elif one.status not in LEAVING or event.restart:
         return
     one.leaving = one.leaving or not event.restart
+    foresight.note_order(world, one, restart=event.restart)
 
 
 def _retired(world: World, _: Recorded, event: worker.WorkerRetired) -> None:

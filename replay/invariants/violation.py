@@ -91,6 +91,12 @@ INVARIANTS: dict[str, Invariant] = {
         "and never the last one that could do its work; a cordon ends at its time.",
         _DEFECT,
     ),
+    "foreseen-on-evidence": Invariant(
+        "A failure is foreseen only where a worker's own heartbeats show that something runs out; it is not said again "
+        "while the last word is open or fresh, each word is judged once and by what came, and what was often wrong is "
+        "not acted on.",
+        _DEFECT,
+    ),
     "attempts-end": Invariant(
         "One attempt at a time to bring a worker back, in the order scheduled, started, probed; each one ends.", _DEFECT
     ),

@@ -10,6 +10,7 @@ from events import task
 from events.failures import FailureReason
 from events.policy import Policy
 from events.worker import RecordedHeartbeat
+from replay.invariants.foreseen import Gauges, Open, Trust, copied, note_gauges
 
 LIVE = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts."""
@@ -120,6 +121,9 @@ class Worker:
     fast_row: bool = False
     """It was restarted because everything failed there, and has passed nothing since."""
     fast_stalls: int = 0
+    foreseen: dict[str, Open] = field(default_factory=dict)
+    """By what runs out: what is foreseen of it and not judged yet."""
+    foreseen_at: dict[str, float] = field(default_factory=dict)
     decided: int = 0
     """The last batch that decided something about it."""
     batch: int = 0
@@ -232,6 +236,12 @@ class World:
         """The last one of the newest incarnation heard of, by worker."""
         self.stragglers: dict[str, list[RecordedHeartbeat]] = {}
         """What has come behind that from older incarnations, the last one of each."""
+        self.gauges: dict[str, Gauges] = {}
+        """What its last heartbeats show, by worker."""
+        self.renewing: set[str] = set()
+        """Workers that have been told to begin anew, and have not yet."""
+        self.trust: dict[str, Trust] = {}
+        """What became of what was foreseen, by what it was."""
         self.cancelled_runs: dict[str, int] = {}
         """By run, the sequence of its last cancellation."""
         self.deaths: dict[int, tuple[str, frozenset[str]]] = {}
@@ -262,6 +272,7 @@ class World:
         heartbeat = recorded.heartbeat
         if heartbeat is None:
             return
+        note_gauges(self.gauges, recorded, heartbeat)
         known = self.beats.get(heartbeat.worker_id)
         if known is None or incarnation_of(known) <= heartbeat.incarnation:
             self.beats[heartbeat.worker_id] = recorded
@@ -281,6 +292,7 @@ class World:
 
     def recall(self, other: "World") -> None:
         self.beats = dict(other.beats)
+        self.gauges = copied(other.gauges)
         self.stragglers = {worker_id: list(stragglers) for worker_id, stragglers in other.stragglers.items()}
 
     @property

@@ -110,10 +110,10 @@ class Workshop:
         """Commands that last so long, in turn."""
         return [self.command(durations_s[index % len(durations_s)]) for index in range(number)]
 
-    def tests(self, names: Iterable[str] = ()) -> list[AnyWork]:
+    def tests(self, names: Iterable[str] = (), *, file: str = "test_suite.py") -> list[AnyWork]:
         """Tests of the suite; all those that last when none is named."""
         chosen: Sequence[str] = list(names) or [f"test_lasts[{number}]" for number in range(LASTING_TESTS)]
-        return [PytestWork(suite=self._suite, node_id=f"test_suite.py::{name}") for name in chosen]
+        return [PytestWork(suite=self._suite, node_id=f"{file}::{name}") for name in chosen]
 
     def say_go(self, name: str) -> None:
         (self.folder / f"{name}.go").touch()

@@ -6,6 +6,7 @@ from events.base import Event
 from events.clock import utc
 from events.envelope import Draft, Envelope, Provenance
 from events.failures import Rung
+from events.forecast import PredictorTrustChanged, WorkerFailurePredicted, WorkerPredictionJudged
 from events.identity import new_id
 from events.policy import Policy, policy_hash
 from events.system import (
@@ -242,6 +243,31 @@ EXAMPLES: tuple[Event, ...] = (
     WatchContinued(since=MOMENT, witness="w1", heartbeat_sequence=7),
     PaceChanged(stretch=1.25, heartbeat_interval_s=2.5, workers_live=4000),
     QuarantineReleased(key="0123456789abcdef", actor="alice", reason="fixed"),
+    WorkerFailurePredicted(
+        **WORKER,
+        resource="memory",
+        value=3e8,
+        limit=0.0,
+        slope_per_s=-2e6,
+        expected_at=MOMENT,
+        since=MOMENT,
+        samples=12,
+        heartbeat_first=7,
+        heartbeat_last=62,
+        own_share=0.9,
+        own_bytes=8e8,
+        usual=0.25,
+        remedy="restart",
+    ),
+    WorkerPredictionJudged(
+        **WORKER,
+        resource="memory",
+        prediction_sequence=8,
+        right=True,
+        acted=True,
+        why="300 MiB were given back",
+    ),
+    PredictorTrustChanged(resource="memory", acts=False, right=2.0, wrong=3.0, precision_needed=0.5),
 )
 
 PROVENANCE = Provenance(

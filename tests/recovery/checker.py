@@ -5,14 +5,18 @@ Nothing of `recovery.indexes` is used here: the two must agree, and neither may 
 
 from collections import Counter
 
+from events.forecast import WorkerFailurePredicted, WorkerPredictionJudged
 from events.system import DetectorDegraded
 from events.task import TaskHung, TaskRevoked
-from events.worker import WorkerRecoveryStarted, WorkerStalled, WorkerStallRefuted
+from events.worker import WorkerCordoned, WorkerDrainRequested, WorkerRecoveryStarted, WorkerStalled, WorkerStallRefuted
+from recovery.decide_forecast import owed_to_forecasts
 from recovery.decide_repairs import owed_to_repairs
 from recovery.decide_useless import owed_to_useless
 from recovery.decide_workers import owed_to_worker, owed_to_workers
 from recovery.decisions import infrastructure_retries, verdict_retries
 from recovery.entities import Task, Worker
+from recovery.forecasts import BLOCK
+from recovery.foresight import foreseen_at, foreseen_by_gauges, forestalled_at
 from recovery.overdue import useless_at
 from recovery.state import State
 from recovery.timers import NEVER
@@ -37,6 +41,7 @@ def check(state: State, now: float, *, budgets: bool = True) -> None:
     _check_useless(state, now)
     _check_effects(state)
     _check_repairs(state, now)
+    _check_foresight(state, now)
     if budgets:
         _check_budgets(state)
 
@@ -277,6 +282,44 @@ def _check_effects(state: State) -> None:
         assert all(rung.at in worker.attempts_failed for rung in worker.rungs_failed), worker
     assert set(state.effects) <= set(state.workers)
     assert all(record.succeeded + record.failed < 100 for record in state.records.values())
+
+
+def _check_foresight(state: State, now: float) -> None:
+    """What is foreseen is what the samples foresee; whoever is due has something to be said of it, and said once."""
+    blocks = [one.foresight.attempts.last for one in state.workers.values()]
+    counted = [block.bad for block in blocks if block is not None]
+    assert (state.farm_attempts.bad, state.farm_attempts.count) == (sum(counted), BLOCK * len(counted))
+    for worker_id in state.trends:
+        assert state.outlooks.get(worker_id, ()) == tuple(foreseen_by_gauges(state, worker_id))
+    assert set(state.outlooks) <= set(state.trends)
+    surfacing = state.omens.next()
+    for worker_id, worker in state.workers.items():
+        at = state.omens.get(worker_id)
+        assert at == foreseen_at(state, worker), (
+            f"something is to be said of {worker} from {foreseen_at(state, worker)}"
+        )
+        assert at <= now or surfacing <= at
+    decisions = [decision.event for decision in owed_to_forecasts(state, now)]
+    said = Counter(
+        (event.worker_id, event.resource)
+        for event in decisions
+        if isinstance(event, WorkerFailurePredicted | WorkerPredictionJudged)
+    )
+    assert all(count == 1 for count in said.values()), decisions
+    assert {worker_id for worker_id, _ in said} == set(state.omens.due(now))
+    surfacing = state.foretold.next()
+    for worker_id, worker in state.workers.items():
+        at = state.foretold.get(worker_id)
+        assert at == forestalled_at(state, worker)
+        assert at <= now or surfacing <= at
+    assert all(state.workers[worker_id].status in ("draining", "exited") for worker_id in state.renewing)
+    orders = [event for event in decisions if isinstance(event, WorkerDrainRequested | WorkerCordoned)]
+    assert len(orders) <= 1
+    for order in orders:
+        assert state.may_repair
+        assert not state.incidents
+        assert state.workers[order.worker_id].status == "alive"
+        assert any(other.status == "alive" for name, other in state.workers.items() if name != order.worker_id)
 
 
 def _all_silent(state: State, now: float) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from recovery.detectors import Arrivals, Detector
+from recovery.forecasts import Trend
 from recovery.queue import ByPriority, WaitingTasks
 from recovery.rules import RuleBook
 from recovery.state import State
@@ -29,6 +30,8 @@ def facts_of(value: object) -> Any:
         return {name: one for name, one in vars(value).items() if name not in ("_detectors", "_patient")}
     if isinstance(value, Arrivals):
         return value.heard()
+    if isinstance(value, Trend):
+        return repr(value.known())  # what is not known is no number, and equals nothing
     if isinstance(value, Detector):
         return type(value), value.thresholds, value.policy
     if isinstance(value, list | tuple | deque):

@@ -69,8 +69,8 @@ POLICIES = (
     Policy(auto_recovery=False),
     Policy(verdict_retries=2, infrastructure_retries=0, max_recovery_attempts=2, recovery_attempt_timeout=5.0),
     Policy(heartbeat_interval=0.5, suspect_after=2.0, self_fence_after=3.0, failed_after=4.0, ahead=100.0),
-    Policy(attempts_reset_after=10.0, recovery_attempts_window=60.0),
     Policy(flap_failures=2, flap_cordon=20.0, flap_cordon_max=50.0, recovery_attempt_timeout=5.0),
+    Policy(attempts_reset_after=10.0, recovery_attempts_window=60.0, forecast_samples=6, forecast_cooldown=30.0),
     Policy(fail_fast_tasks=2, fail_fast_within=5.0, task_hang_cap=12.0, max_recovery_attempts=2),
 )
 DURATIONS = (0.0, 1.0, 0.1, 1e-3, 1e300, 5e-324)
@@ -134,6 +134,11 @@ class Nonsense:
         for _ in range(4 * one):
             self.story.now = quantised(self.story.now + 2.0)
             self.story.beat(*self.story.state.workers, free=two, unreported=three // 4)
+
+    def leak(self, one: int, two: int, _three: int) -> None:
+        for n in range(5, 45 + two if self.worker_id(one) in self.story.state.workers else 0):
+            self.story.now = quantised(self.story.now + 0.4)
+            self.story.beat(self.worker_id(one), beat=n, memory_available_bytes=90 - n, tasks_memory_bytes=n)
 
     def unreadable_beat(self, _one: int, _two: int, _three: int) -> None:
         story = self.story

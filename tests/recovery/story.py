@@ -45,8 +45,10 @@ class Batch(NamedTuple):
     decisions: tuple[Decision, ...]
 
 
-def registered(worker_id: str, *, slots: int = 1, labels: dict[str, str] | None = None) -> WorkerRegistered:
-    return WorkerRegistered(worker_id=worker_id, host="h", pid=1, slots=slots, labels=labels or {})
+def registered(
+    worker_id: str, *, slots: int = 1, labels: dict[str, str] | None = None, **fields: Any
+) -> WorkerRegistered:
+    return WorkerRegistered(worker_id=worker_id, host="h", pid=1, slots=slots, labels=labels or {}, **fields)
 
 
 def submitted(task_id: str, *, run_id: str = "r1", **fields: Any) -> TaskSubmitted:
@@ -97,6 +99,8 @@ class Story:
         rules: int | None = None,
         free: int = 0,
         unreported: int = 0,
+        beat: int = 1,
+        **gauges: Any,
     ) -> None:
         """One heartbeat of each; of its present incarnation, and by the rules in force, unless others are named."""
         for worker_id in worker_ids:
@@ -104,11 +108,12 @@ class Story:
             heartbeat = Heartbeat(
                 worker_id=worker_id,
                 incarnation=own,
-                beat=1,
+                beat=beat,
                 sent_at=utc(self.now),
                 free=free,
                 unreported=unreported,
                 rules=self.state.rules.sequence if rules is None else rules,
+                **gauges,
             )
             self.beats.append(RecordedHeartbeat(len(self.beats) + 1, self.now, heartbeat))
             observe(self.state, self.beats[-1])

@@ -21,6 +21,7 @@ from recovery.core import State, decide, evolve, next_due, observe
 from recovery.detectors import ARRIVALS_MAX, Arrivals, Detector, Heard
 from recovery.entities import Ends, Mark, Row, Task, Worker
 from recovery.fitness import KINDS_MAX, ends_of
+from recovery.forecasts.trend import WIDTH, Known, Trend
 from recovery.frozen import AVAILABLE, Unreadable, freeze, thaw
 from recovery.queue import ByPriority, WaitingTasks
 from recovery.timers import Timers
@@ -133,6 +134,7 @@ class Sample:
             type(None): None,
             Policy: Policy(infrastructure_retries=self._count % 90, overrides=(SLOW_WORKERS,)),
             Arrivals: Arrivals.of(Heard(self._count, [1.5, 2.5], [self._count, self._count + 1])),
+            Trend: Trend.of(Known(self._count, 1, 2, 3.5, [self._count + 0.5] * WIDTH)),
             Timers: Timers.of({f"s{self._count}": self._count + 0.5}),
             Detector: None,
             Ends: Ends(*([self._count] * 4)),
@@ -212,6 +214,8 @@ def test_more_arrivals_than_are_remembered_are_refused() -> None:
         Arrivals.of(Heard(7, [1.0] * (ARRIVALS_MAX + 1), [1] * (ARRIVALS_MAX + 1)))
     with pytest.raises(ValueError, match="1 arrivals with 2 sequences"):
         Arrivals.of(Heard(7, [1.0], [1, 2]))
+    with pytest.raises(ValueError, match="8 values of 1 samples"):
+        Trend.of(Known(7, 1, 2, 3.5, [1.0] * 8))
 
 
 def test_former_rules_are_still_held_to() -> None:

@@ -26,6 +26,7 @@ from tests.recovery.nonsense import STEPS, Nonsense, Step
 from tests.recovery.story import Story, registered, submitted
 from tests.replay import (
     test_invariants_cordons,
+    test_invariants_foresight,
     test_invariants_ladder,
     test_invariants_leaders,
     test_invariants_poison,
@@ -271,6 +272,7 @@ def test_every_promise_is_broken_by_some_test() -> None:
     named |= {row[3] for row in (*test_invariants_cordons.TABLE, *test_invariants_repairs.TABLE)}
     named |= {name for *_, name in test_invariants_useless.WRONG if name is not None}
     named |= {row[3] for row in test_invariants_ladder.WRONG}
+    named.add(test_invariants_foresight.FORESEEN)
     assert named == set(INVARIANTS)
 
 

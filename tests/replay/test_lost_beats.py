@@ -53,7 +53,7 @@ def places(heard: Heard) -> list[tuple[int, float]]:
     return [(one.sequence, one.time) for one in heard.beats]
 
 
-OBJECTS = {"rules", "timers", "useless", "waiting", "ignored"}
+OBJECTS = {"omens", "foretold", "rules", "timers", "useless", "waiting", "ignored"}
 """What heartbeats change none of, and whose `repr` says nothing; and a count that people ask for."""
 
 

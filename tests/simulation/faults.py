@@ -91,6 +91,8 @@ class FaultKind(enum.StrEnum):
     OPERATOR_ORDERS_RESTART = "operator_orders_restart"
     OPERATOR_HALTS_RECOVERY = "operator_halts_recovery"
     OPERATOR_CORDON = "operator_cordon"
+    MEMORY_LEAK = "memory_leak"
+    DISK_FILLS = "disk_fills"
 
 
 class Wave(NamedTuple):
@@ -131,6 +133,7 @@ WAVES = (
         chance=0.3,
     ),
     Wave("cordons", (FaultKind.OPERATOR_CORDON,), chance=0.4),
+    Wave("leaks", (FaultKind.MEMORY_LEAK, FaultKind.DISK_FILLS), chance=0.3),
 )
 
 
@@ -217,6 +220,11 @@ NATURES: dict[FaultKind, Nature] = {
     ),
     FaultKind.OPERATOR_ORDERS_RESTART: Nature("worker", "it is told through the log to drain and begin anew"),
     FaultKind.OPERATOR_HALTS_RECOVERY: Nature("system", "recovery is paused by an event, and resumed after duration"),
+    FaultKind.MEMORY_LEAK: Nature(
+        "worker",
+        "for duration memory is taken, all of it in `magnitude` seconds; without any its agent is killed",
+    ),
+    FaultKind.DISK_FILLS: Nature("worker", "for duration its disk fills, all of it in `magnitude` seconds"),
 }
 """In cases of several victims (which task, which event, which policy) `Fault.choice` decides."""
 
@@ -239,6 +247,8 @@ OUTAGE = (0.2, 60.0)
 STUCK = (5.0, 60.0)
 """On both sides of the deadlines for beginning work and for obeying orders (10 s, and 5 s more)."""
 REBOOT = (0.5, 45.0)
+LEAK = (40.0, 300.0)
+"""On both sides of how long a trend must have gone on, and of how far ahead it is followed."""
 HARDLY = (0.02, 0.6)
 """Shares of time that a slow process runs."""
 
@@ -311,6 +321,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     operator_orders_restart: Hazard = Hazard(3)
     operator_halts_recovery: Hazard = Hazard(2, duration_s=OUTAGE)
     operator_cordon: Hazard = Hazard(8, duration_s=OUTAGE)
+    memory_leak: Hazard = Hazard(20, duration_s=LEAK, magnitude=LEAK)
+    disk_fills: Hazard = Hazard(5, duration_s=LEAK, magnitude=LEAK)
 
     together: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     """The share of all faults that come within moments of another one."""

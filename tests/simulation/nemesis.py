@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.simulation import (
+    strikes_leaks,
     strikes_machines,
     strikes_people,
     strikes_services,
@@ -30,6 +31,7 @@ STRIKES: dict[FaultKind, Strike] = {
     **strikes_people.STRIKES,
     **strikes_useless.STRIKES,
     **strikes_snapshots.STRIKES,
+    **strikes_leaks.STRIKES,
 }
 
 

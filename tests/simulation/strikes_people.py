@@ -26,7 +26,14 @@ POLICIES = (
     Policy(attempts_reset_after=30.0, recovery_attempts_window=120.0),
     Policy(max_recovery_attempts=2, recovery_attempt_timeout=5.0),
     # Other silences: a worker that is cut off does not learn of them.
-    Policy(heartbeat_interval=1.0, suspect_after=3.0, self_fence_after=5.0, failed_after=7.0),
+    Policy(
+        heartbeat_interval=1.0,
+        suspect_after=3.0,
+        self_fence_after=5.0,
+        failed_after=7.0,
+        forecast_samples=6,
+        forecast_cooldown=60.0,
+    ),
     Policy(suspect_after=10.0, self_fence_after=30.0, failed_after=40.0, detector="deadline"),
     Policy(overrides=(Override(worker="*1", failed_after=25.0), Override(worker="*2", suspect_after=8.0))),
     Policy(flap_failures=2, flap_cordon=20.0, flap_cordon_max=60.0),

@@ -98,6 +98,8 @@ def test_the_encoding_knows_everything_there_is() -> None:
             "cordons",
             # No attempt fails at once: these are always as they were at first.
             *("row", "on_trial", "fast_stalls"),
+            # Gauges show nothing, and attempts are few: so is this.
+            "foresight",
         },
         Attempt: {"number", "status", "incarnation", "not_before", "deadline", "answered", "error"},
         Task: {
@@ -131,6 +133,7 @@ def test_the_encoding_knows_everything_there_is() -> None:
             *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
             "set_apart_for",
             *("rungs_failed", "unavailable", "exit_error"),
+            "unsupervised",
         },
         # Both are of one priority, whose order is that of the queue's lanes.
         Task: {"timeout_s", "event_id", "synthetic", "submitted_at", *poison},

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from events.bus import Bus
 from events.errors import LogError
 from tests.simulation.executions import Ailment, Executions
+from tests.simulation.gauges import DISK, MEMORY, Store, shown
 from tests.simulation.keeper import Keeper, start_command
 from tests.simulation.lifelines import Lifelines
 from tests.simulation.line import SimLink, pair
@@ -25,7 +26,7 @@ from worker.lifeline import Lifeline
 from worker.link import answer
 from worker.marks import KEPT, Begun, numbered
 from worker.options import Options
-from worker.ports import Gauges, Surroundings
+from worker.ports import Surroundings
 from worker.slots import Slot
 from worker.supervision import Supervisor
 from worker.tenure import Tenure
@@ -35,7 +36,6 @@ BOOT_S = (0.2, 0.6)
 FORK_S = (0.002, 0.02)
 SUPERVISOR_PID = 999
 NEVER = float("-inf")
-GAUGES = Gauges(cpu_percent=10.0, memory_bytes=50_000_000, load_1m=0.5)
 
 Connect = Callable[[SimProcess, str], Awaitable[Bus]]
 """A connection of this process, under this name; raises Unreachable."""
@@ -52,6 +52,7 @@ class SimAgent:
         self.keepers: dict[Keeper, None] = {}
         self.marks: deque[str] = deque(maxlen=KEPT * worker.options.slots)
         self.process = SimProcess(worker.supervisor.loop, worker.host, f"agent/{self.worker_id}/{self.pid}")
+        self.memory = Store(worker.supervisor.loop.time, MEMORY)
         self._worker = worker
         self._supervisor = worker.supervisor
         self._on_exit = on_exit
@@ -125,7 +126,7 @@ class SimAgent:
         surroundings = Surroundings(
             hostname=host.name,
             pid=self.pid,
-            gauges=lambda _: GAUGES,
+            gauges=lambda _: shown(self.memory, self._worker.memory, self._worker.disk),
             slot=functools.partial(Slot, env={}, runners=runners),
             lifeline=self._worker.lifeline,
         )
@@ -158,6 +159,8 @@ class SimWorker:
         self.executions = executions
         self.slowness = slowness
         self.ailment = Ailment.none
+        self.memory, self.disk = Store(host.loop.time, MEMORY), Store(host.loop.time, DISK)
+        """What others on its machine take."""
         self.pids = itertools.count(1000)
         self.supervisor: SimProcess | None = None
         self.agent: SimAgent | None = None

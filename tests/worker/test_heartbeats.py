@@ -29,6 +29,7 @@ async def test_a_heartbeat_tells_of_tasks_and_machine(farm: Farm) -> None:
     assert beat.disk_free_bytes
     assert beat.memory_available_bytes
     assert beat.memory_bytes
+    assert beat.tasks_memory_bytes
     assert len(msgspec.json.encode(beat)) < BYTES_MAX
 
 

@@ -15,6 +15,7 @@ What is left out, and why nobody can miss it:
 - What came of heartbeats before the last one: of rows without a gap, how long they are (`watching`); of reports and
   slots, when they last stood in the way (`idleness`). The intervals between them count for the other detector alone.
 - Former rules, but for whether a worker has heard of the last change that matters (`rulebooks`).
+- Gauges and shares of failures: heartbeats here show none, and attempts are too few, so that nothing is foreseen.
 - Rows of attempts that fail at once, and tasks that hang: here no attempt does, and no task runs for so long.
 - Failures with good recoveries: no policy here calls any number of them flapping, and only operators cordon.
 - What the breaker counts: it opens for three workers, and here are two.
@@ -40,6 +41,7 @@ from recovery.entities import (
     Result,
     Task,
 )
+from recovery.forecasts import FarmAttempts
 from recovery.indexes import index_attempt, index_useless, index_worker
 from recovery.overdue import useless_at
 from recovery.queue import ByPriority, WaitingTasks
@@ -88,6 +90,9 @@ def pack(state: State, frame: Frame) -> Packed:
         frame = frame._replace(blunt=True)
     frame = frame._replace(lost=lost(state, frame), turned=turned_at(state, alone=frame.alone))
     assert not state.accused, "no attempt fails at once"
+    assert not state.outlooks, "gauges show nothing"
+    assert not state.track_records
+    assert not state.farm_attempts.count, "so many attempts there are not"
     elected_at = taken_over(state, frame)
     ranks = frame.ranks
     return (
@@ -211,6 +216,9 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.accused = {}
     state.flapping = {}
     state.effects = {}
+    state.trends, state.outlooks, state.omens = {}, {}, Timers()
+    state.farm_attempts, state.track_records = FarmAttempts(), {}
+    state.foretold, state.renewing = Timers(), {}
     state.made_up = {}
     if timers is None:
         for worker in state.workers.values():

@@ -5,6 +5,7 @@ from tests.simulation.planted.in_claims import CLAIMS
 from tests.simulation.planted.in_core import DECIDE, FOLD, TIMERS
 from tests.simulation.planted.in_detection import DETECTION
 from tests.simulation.planted.in_fleet import FLEET
+from tests.simulation.planted.in_forecasts import FORECASTS
 from tests.simulation.planted.in_orders import ORDERS
 from tests.simulation.planted.in_services import LEADER, PROJECTOR, READER
 from tests.simulation.planted.in_snapshots import SNAPSHOTS
@@ -27,6 +28,7 @@ BUGS: dict[str, Bug] = {
         USELESS,
         ORDERS,
         FLEET,
+        FORECASTS,
     )
     for one in group
 }
