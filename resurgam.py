@@ -34,6 +34,7 @@ COMMANDS = {
     "quarantine": Command(
         "coordinator.commands.quarantine", "app", "work that killed its workers: list it, release it"
     ),
+    "incidents": Command("coordinator.commands.incidents", "app", "what befell the system as a whole: list, show"),
     "events": Command("coordinator.commands.events", "app", "print the log, or follow it"),
     "sql": Command("coordinator.commands.sql", "app", "ask the history in SQL"),
     "replay": Command("coordinator.commands.replay", "app", "what happened, why, and what was known at the time"),
