@@ -21,4 +21,13 @@ ORDERS: tuple[Bug, ...] = (
             "if True:",
         ),
     ),
+    bug(
+        "order-outlives-its-worker",
+        "The order to end is not forgotten when somebody registers anew who has not heard of it.",
+        (
+            "recovery.evolve_worker:_change",
+            "worker.leaving = worker.leaving and status in LEAVING",
+            "",
+        ),
+    ),
 )
