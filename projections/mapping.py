@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from events import codec, system, task, worker
+from events import codec, forecast, system, task, worker
 from events.base import Event, TaskEvent, WorkerEvent
 from events.envelope import Envelope, Recorded
 from events.kinds import KINDS, tag_of
@@ -29,6 +29,8 @@ HANDLERS: Handlers = {
     worker.WorkerReadmitted: worker_rows.readmitted,
     worker.WorkerCordoned: worker_rows.seen,
     worker.WorkerUncordoned: worker_rows.seen,
+    forecast.WorkerFailurePredicted: worker_rows.seen,
+    forecast.WorkerPredictionJudged: worker_rows.seen,
     worker.WorkerRecoveryScheduled: worker_rows.scheduled,
     worker.WorkerRecoveryStarted: worker_rows.started,
     worker.WorkerRecoveryActed: worker_rows.acted,

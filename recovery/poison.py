@@ -81,15 +81,16 @@ def note_death(state: State, worker: Worker, recorded: Recorded, event: WorkerEx
 def _begun(state: State, worker: Worker, event: WorkerExited | WorkerVanished) -> dict[str, int]:
     """What may have killed it, with how many had begun behind each in its slot. Where its supervisor died as well, and
     cannot tell, that is what the log knows to run, and what stood next in line in each slot: starts and ends may have
-    been on their way. Whatever is alone on its worker is meant in any case."""
+    been on their way. But where nobody knows when it died, it may have been dead before it was given any of that.
+    Whatever is alone on its worker is meant in any case."""
     begun = dict.fromkeys(worker.running, 0)
-    if isinstance(event, WorkerVanished):
+    if isinstance(event, WorkerVanished) and event.closed_at is not None:
         next_in_line = (task_id for task_id in worker.held if task_id not in worker.running)
         begun |= {
             task_id: place // worker.slots
             for place, task_id in enumerate(islice(next_in_line, LINE_MAX * worker.slots))
         }
-    elif event.begun is not None:
+    elif isinstance(event, WorkerExited) and event.begun is not None:
         begun = {one.task_id: one.after for one in event.begun if is_held(state, worker, one)}
     if worker.set_apart_for in worker.held:
         begun[worker.set_apart_for] = 0

@@ -213,7 +213,7 @@ LIMITS: list[dict[str, Any]] = [
     {"tasks_ahead_max": 101},
     {"unheard_of": 1},
     {"auto_recovery": "yes"},
-    {"detector": "astrology"},
+    {"detector": "Astrology!"},
     {"heartbeat_rate_max": 0},
     {"phi_patience_max": 0.5},
     {"overrides": [{"worker": "a b", "failed_after": 20.0}]},

@@ -13,7 +13,7 @@ from events.thresholds import Thresholds, all_thresholds, most_patient, threshol
 from events.worker import WorkerFailed, WorkerSuspected
 from recovery.detectors import Deadline
 from recovery.rules import KEPT_MAX, RuleBook
-from tests.recovery.story import BEGIN, Story, folded, policy_changed, registered
+from tests.recovery.story import Story, folded, policy_changed, registered
 
 FAR = Override(worker="far-*", suspect_after=10.0, self_fence_after=40.0, failed_after=45.0)
 MOON = Override(labels={"site": "moon"}, failed_after=20.0, detector="deadline")
@@ -208,10 +208,13 @@ def test_a_worker_that_is_cut_off_has_fenced_itself_before_it_is_failed(
                 story.beat(worker_id, rules=heard)
             story.beat("w0")
     story.wait(1_000.0, "w0")
+    failed = next(
+        one for one in story.records if isinstance(one.event, WorkerFailed) and one.event.worker_id == worker_id
+    )
     by_sequence = dict(rulings(story, worker_id, labels))
-    possible = [thresholds for sequence, thresholds in by_sequence.items() if sequence >= named]
-    ((failed_at, _),) = [one for one in story.timed(WorkerFailed) if one[1].worker_id == worker_id][:1]
-    silence = failed_at + BEGIN - last_beat
+    # What comes into force when it has been failed already, nobody can have known.
+    possible = [thresholds for sequence, thresholds in by_sequence.items() if named <= sequence < failed.sequence]
+    silence = failed.time - last_beat
     assert silence > max(one.self_fence_after for one in possible)
     assert silence >= max(one.failed_after for one in possible) - 1e-5
     # Of rules long gone only the most patient is known, whoever that was for.

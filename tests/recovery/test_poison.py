@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from events.clock import utc
 from events.policy import Policy
 from events.system import SystemRecoveryStarted
 from events.task import (
@@ -144,8 +145,10 @@ def test_a_report_of_another_attempt_is_not_about_this_one() -> None:
     assert [event.budget for event in story.told(TaskRequeued)] == ["none"]
 
 
-def test_without_its_supervisor_the_log_and_the_line_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gone with its supervisor: whatever ran, and what was next in line in each slot."""
+@pytest.mark.parametrize("when", ["known", "unknown"])
+def test_without_its_supervisor_the_log_and_the_line_tell(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Gone with its supervisor: whatever ran, and what was next in line in each slot. A worker that died together with
+    the broker may have been dead before it was given what stands in line."""
     monkeypatch.setattr(poison, "LINE_MAX", 1)
     story = farm(Policy(ahead=10.0), workers=1, slots=2)
     story.tell(*(submitted(f"t{number}") for number in range(12)))
@@ -154,8 +157,12 @@ def test_without_its_supervisor_the_log_and_the_line_tell(monkeypatch: pytest.Mo
     held = list(story.worker("w1").held)
     assert len(held) > 3
     incarnation = story.worker("w1").incarnation
-    story.tell(WorkerVanished(worker_id="w1", incarnation=incarnation, machine="m1", lifeline="l1"))
-    assert [task_id for task_id in held if story.task(task_id).deaths] == held[:3]
+    closed_at = utc(story.now) if when == "known" else None
+    story.tell(
+        WorkerVanished(worker_id="w1", incarnation=incarnation, machine="m1", lifeline="l1", closed_at=closed_at)
+    )
+    suspects = held[:3] if when == "known" else ["t1"]
+    assert [task_id for task_id in held if story.task(task_id).deaths] == suspects
     assert {event.budget for event in story.told(TaskRequeued) if event.task_id != "t1"} == {"none"}
 
 
