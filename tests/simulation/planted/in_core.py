@@ -12,11 +12,11 @@ FOLD: tuple[Bug, ...] = (
             """
             if task is None or event.attempt != task.attempt or event.worker_id != task.worker_id:
                 return None
-            if event.incarnation != task.incarnation or orphaned(state, task):
+            if event.incarnation != task.incarnation or task.status in WAITING or orphaned(state, task):
                 return None
             """,
             """
-            if task is None or orphaned(state, task):
+            if task is None or task.status in WAITING or orphaned(state, task):
                 return None
             """,
         ),
@@ -33,7 +33,7 @@ FOLD: tuple[Bug, ...] = (
     bug(
         "renewal-keeps-tasks",
         "A worker that registers anew without having failed first keeps the tasks of the incarnation that is over.",
-        ("recovery.evolve_worker:registered", "_release_held(state, worker, recorded)", ""),
+        ("recovery.evolve_worker:registered", "release_held(state, worker, recorded)", ""),
     ),
     bug(
         "suspicion-never-refuted",
@@ -114,17 +114,17 @@ DECIDE: tuple[Bug, ...] = (
         "draining-gets-work",
         "A draining worker counts as available, since it lives and beats.",
         (
-            "recovery.indexes:load_level",
-            'if worker.status != "alive" or worker.attempt is not None:',
-            'if worker.status not in ("alive", "draining") or worker.attempt is not None:',
+            "recovery.indexes:takes_work",
+            'return worker.status == "alive" and worker.attempt is None and not worker.cordons',
+            'return worker.status in ("alive", "draining") and worker.attempt is None and not worker.cordons',
         ),
     ),
     bug(
         "silent-gets-work",
         "Work goes to every worker that is not suspect, also while judgement of the silent is withheld.",
         (
-            "recovery.placement:Placement._trusted",
-            "return (worker.registered_at if beat is None else beat.time) >= self._heard_after",
+            "recovery.placement:trusted",
+            "return (worker.registered_at if beat is None else beat.time) >= after",
             "return True",
         ),
     ),
@@ -140,11 +140,16 @@ DECIDE: tuple[Bug, ...] = (
     bug(
         "backoff-ignored",
         "A scheduled attempt to bring a worker back is started as soon as it is seen.",
-        ("recovery.indexes:owes_at", "return attempt.not_before", "return AT_ONCE"),
+        ("recovery.indexes:index_attempt", "begins_at = attempt.not_before", "begins_at = AT_ONCE"),
+        (
+            "recovery.indexes:_recovery_owes_at",
+            "return NEVER if acts(attempt) else attempt.not_before",
+            "return NEVER if acts(attempt) else AT_ONCE",
+        ),
         (
             "recovery.decide_workers:next_step",
-            "return _started(state, worker, attempt, now) if now >= attempt.not_before else None",
-            "return _started(state, worker, attempt, now)",
+            "waits = acts(attempt) or now < attempt.not_before",
+            "waits = acts(attempt)",
         ),
     ),
     bug(

@@ -7,9 +7,9 @@ FLEET: tuple[Bug, ...] = (
         "cordoned-gets-work",
         "A cordoned worker counts as available, since it lives and beats.",
         (
-            "recovery.indexes:load_level",
-            'if worker.status != "alive" or worker.attempt is not None or worker.cordons:',
-            'if worker.status != "alive" or worker.attempt is not None:',
+            "recovery.indexes:takes_work",
+            'return worker.status == "alive" and worker.attempt is None and not worker.cordons',
+            'return worker.status == "alive" and worker.attempt is None',
         ),
     ),
     bug(

@@ -25,9 +25,9 @@ USELESS: tuple[Bug, ...] = (
         "stalled-gets-work",
         "A stalled worker counts as available, since it lives and beats.",
         (
-            "recovery.indexes:load_level",
-            'if worker.status != "alive" or worker.attempt is not None:',
-            'if worker.status not in ("alive", "stalled") or worker.attempt is not None:',
+            "recovery.indexes:takes_work",
+            'return worker.status == "alive" and worker.attempt is None and not worker.cordons',
+            'return worker.status in ("alive", "stalled") and worker.attempt is None and not worker.cordons',
         ),
     ),
     bug(
