@@ -44,13 +44,13 @@ def note_attempt_end(state: State, worker: Worker, now: float, event: Event) -> 
 
 
 def _forget(breaker: Breaker, policy: Policy, now: float) -> None:
+    """What has left the window. The last one has just been noted, and stays."""
     horizon = now - policy.breaker_window
-    while breaker.ends:
-        worker_id, end = next(iter(breaker.ends.items()))
-        if end.at > horizon:
-            return
+    worker_id, end = next(iter(breaker.ends.items()))
+    while end.at <= horizon:
         del breaker.ends[worker_id]
         breaker.failed -= end.failed
+        worker_id, end = next(iter(breaker.ends.items()))
 
 
 def trips(state: State) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from events import codec
 from events.clock import utc
 from events.policy import Policy
 from events.system import DetectorDegraded, LeaderElected
@@ -265,3 +266,14 @@ def test_a_cordon_goes_on_under_a_new_registration_of_fewer_slots() -> None:
     story.tell(WorkerCordoned(worker_id="w2", cause="operator", actor="alice"))
     story.tell(registered("w2", slots=1))
     assert story.state.slots == 4
+
+
+def test_a_cordon_that_stands_in_the_log_twice_counts_once() -> None:
+    story = Story()
+    story.join("w1")
+    story.tell(WorkerCordoned(worker_id="w1", cause="operator", actor="alice"))
+    told = story.records[-1]
+    assert told.envelope is not None
+    story.garbage(codec.encode(told.envelope), told.subject)
+    assert story.state.ignored["worker.cordoned"] == 1
+    assert list(story.worker("w1").cordons) == ["operator"]
