@@ -105,14 +105,16 @@ class SimBroker:
             if stream.asynchronous:
                 stream.lose_since(unflushed_from)
 
-    def power_loss(self, *, sync_always: bool = True) -> None:
-        """Its machine loses power, and every connection ends without a word. `start` when it is back."""
+    def power_loss(self, *, sync_always: bool = True, written_until: float | None = None) -> None:
+        """Its machine loses power, and every connection ends without a word. `start` when it is back. `written_until`:
+        what came later is lost, by the loop's clock; None: what nobody had synced is, from a moment that is drawn."""
         self._end()
         self.network.power_off(self.host.name)
         age = self.now() - self._started_at
         last_sync = self._started_at + age // SYNC_INTERVAL_S * SYNC_INTERVAL_S
-        # The kernel writes pages back when it likes, so some of what was not synced may be there.
-        written_until = last_sync + self.network.random() * (self.now() - last_sync)
+        if written_until is None:
+            # The kernel writes pages back when it likes, so some of what was not synced may be there.
+            written_until = last_sync + self.network.random() * (self.now() - last_sync)
         for stream in self.streams.values():
             if stream.asynchronous or not sync_always:
                 stream.lose_since(written_until)

@@ -2,6 +2,7 @@
 last events in a power loss. Sequences that were read come again, and mean something else."""
 
 import asyncio
+import random
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -117,6 +118,15 @@ class Rest(NamedTuple):
     """Between the projector's tables and a rebuild."""
 
 
+def first_lost(world: World, dead: str | None) -> Stored:
+    """Any event, or the registration of the worker that is `dead`. It is chosen from what there is: a moment that is
+    drawn may fall behind the last event, or not reach as far back as it has to."""
+    stored = list(world.broker.streams[world.streams.events].existing())
+    if dead is None:
+        return random.Random(f"{world.scenario.seed}/{world.broker.now()}").choice(stored)
+    return next(one for one in stored if one.subject == f"{world.streams.namespace}.event.worker.{dead}.registered")
+
+
 async def rest_of(world: World, *, at: float, down_s: float, dead: str | None) -> tuple[int, list[bool], str | None]:
     broker, events = world.broker, world.streams.events
     broker.start()
@@ -132,7 +142,7 @@ async def rest_of(world: World, *, at: float, down_s: float, dead: str | None) -
         world.workers[dead].kill_agent()
         await asyncio.sleep(0.003)
     before = broker.streams[events].last_sequence
-    broker.power_loss(sync_always=False)
+    broker.power_loss(sync_always=False, written_until=first_lost(world, dead).stored_at)
     lost = before - broker.streams[events].last_sequence
     await asyncio.sleep(down_s)
     broker.start()
