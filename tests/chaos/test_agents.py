@@ -129,6 +129,8 @@ async def test_7_two_of_six_die_together_with_fifteen_tasks_running(new_farm: Ne
         verdicts = await farm.verdicts()
         assert {verdict.verdict for verdict in verdicts.values()} == {"passed"}
         lost = [task_id for task_id, name in zip(tasks, held, strict=True) if name in dying]
-        requeued = [one.event for one in await farm.events(TaskRequeued)]
-        assert sorted(one.task_id for one in requeued if isinstance(one, TaskRequeued)) == sorted(lost)
+        requeued = [one.event for one in await farm.events(TaskRequeued) if isinstance(one.event, TaskRequeued)]
+        assert sorted(one.task_id for one in requeued if one.attempt == 1) == sorted(lost)
+        # Between the two deaths the second worker may be given what the first one had. That costs nothing.
+        assert {one.budget for one in requeued if one.attempt > 1} <= {"none"}
         assert not {verdicts[task_id].worker_id for task_id in lost} & set(dying)
