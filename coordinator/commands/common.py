@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from coordinator.faults import UsageFault
@@ -57,6 +58,11 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(given, names, 1, 0.5)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+
+
+def echo_json(content: object) -> None:
+    """Prints it for programs, indented for people who look."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(content)).decode())
 
 
 def actor() -> str:

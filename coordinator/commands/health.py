@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, command_app
+from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, command_app, echo_json
 from coordinator.faults import UsageFault
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def health(
             return
     found = asyncio.run(_ask(*where, limit=limit if as_json or limit is not None else ROWS))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        echo_json(found)
     else:
         _print_board(found)
     if not found.healthy:

@@ -4,10 +4,9 @@ import asyncio
 import difflib
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
-from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, command_app
+from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, command_app, echo_json
 from coordinator.faults import UsageFault
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def list_incidents(
     """Lists the incidents, oldest first: kind, beginning, outcome, duration, and what was affected."""
     found = asyncio.run(_incidents(nats_url, namespace, state_dir))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(list(found.values()))).decode())
+        echo_json(list(found.values()))
         return
     if not found:
         typer.echo("no incidents")
@@ -65,7 +64,7 @@ def show(
         hint = f"did you mean {near[0]}?" if near else "'resurgam incidents list' shows what there is"
         raise UsageFault(f"there is no incident {incident_id!r}; {hint}")
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(one)).decode())
+        echo_json(one)
         return
     from replay.incidents import told
 

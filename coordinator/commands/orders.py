@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, actor, command_app
+from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, actor, command_app, echo_json
 from coordinator.faults import UsageFault
 from coordinator.orders.order import WAIT_S, WAIT_S_MAX, Effect, Order, Report, Word
 
@@ -167,7 +167,7 @@ def _give(
         raise UsageFault(f"this cannot be ordered: {error}") from error
     report = asyncio.run(_ordered(order, where))
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)).decode())
+        echo_json(report)
     else:
         for effect in report.effects:
             typer.echo(line_of(effect))

@@ -5,10 +5,19 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import msgspec
 import typer
 
-from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, actor, command_app, pairs
+from coordinator.commands.common import (
+    STATE_DIR,
+    AsJson,
+    Namespace,
+    NatsUrl,
+    StateDir,
+    actor,
+    command_app,
+    echo_json,
+    pairs,
+)
 from coordinator.commands.orders import Actor, Reason
 
 if TYPE_CHECKING:
@@ -37,7 +46,7 @@ def show(
 
     present = _ask(history, (nats_url, namespace, state_dir))[-1]
     if as_json:
-        _print_json(present)
+        echo_json(present)
         return
     typer.echo(_by_whom(present))
     defaults = as_settings(Policy())
@@ -73,7 +82,7 @@ def set_(
 
     report = _ask(changed, (nats_url, namespace, state_dir), live_only=True)
     if as_json:
-        _print_json(report)
+        echo_json(report)
     elif not report.differences:
         typer.echo("nothing is changed: all of that is in force already")
     else:
@@ -101,7 +110,7 @@ def diff(
     assert after is not None
     found = differences(before.policy, after.policy)
     if as_json:
-        _print_json({"before": before, "after": after, "differences": found})
+        echo_json({"before": before, "after": after, "differences": found})
         return
     typer.echo(f"from {_by_whom(before)}\n  to {_by_whom(after)}")
     _print_differences(found)
@@ -122,7 +131,7 @@ def history(
 
     known = _ask(policies.history, (nats_url, namespace, state_dir))
     if as_json:
-        _print_json(known[1:])
+        echo_json(known[1:])
         return
     for before, after in pairwise(known):
         typer.echo(_by_whom(after))
@@ -157,7 +166,3 @@ def _print_differences(found: "tuple[Difference, ...]") -> None:
 
     for one in found:
         typer.echo(f"  {one.setting}: {shown(one.before)} -> {shown(one.after)}")
-
-
-def _print_json(content: object) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(content)).decode())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, actor, command_app
+from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, actor, command_app, echo_json
 from coordinator.faults import UsageFault
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def list_quarantined(
 
     found = asyncio.run(work())
     if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        echo_json(found)
         return
     if not found:
         typer.echo("nothing is quarantined")

@@ -3,10 +3,18 @@
 import asyncio
 from typing import TYPE_CHECKING, Annotated, get_args
 
-import msgspec
 import typer
 
-from coordinator.commands.common import STATE_DIR, AsJson, Namespace, NatsUrl, StateDir, command_app, did_you_mean
+from coordinator.commands.common import (
+    STATE_DIR,
+    AsJson,
+    Namespace,
+    NatsUrl,
+    StateDir,
+    command_app,
+    did_you_mean,
+    echo_json,
+)
 from coordinator.faults import UsageFault
 
 if TYPE_CHECKING:
@@ -36,7 +44,7 @@ def workers(
     state = asyncio.run(_folded(nats_url, namespace, state_dir))
     chosen = [worker for worker in state.workers.values() if status in (None, worker.status)]
     if as_json:
-        _print_json([worker_row(state, worker) for worker in chosen])
+        echo_json([worker_row(state, worker) for worker in chosen])
     else:
         _print_tables(headline(state), workers_table(state, chosen) if chosen else "no workers")
 
@@ -60,7 +68,7 @@ def tasks(
     state = asyncio.run(_folded(nats_url, namespace, state_dir))
     chosen = [task for task in state.tasks.values() if status in (None, task.status) and run in (None, task.run_id)]
     if as_json:
-        _print_json([task_row(task) for task in chosen])
+        echo_json([task_row(task) for task in chosen])
     else:
         _print_tables(headline(state), tasks_table(chosen) if chosen else "no tasks")
 
@@ -82,10 +90,6 @@ async def _folded(nats_url: str | None, namespace: str | None, state_dir: "Path"
 def _check_status(given: str | None, known: tuple[str, ...]) -> None:
     if given is not None and given not in known:
         raise UsageFault(f"--status {given!r}: {did_you_mean(given, known)}")
-
-
-def _print_json(rows: list[dict[str, object]]) -> None:
-    typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
 
 
 def _print_tables(headline: str, table: object) -> None:
