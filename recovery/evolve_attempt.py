@@ -43,32 +43,33 @@ def scheduled(state: State, recorded: Recorded, event: WorkerRecoveryScheduled) 
     return True
 
 
-def _attempt(worker: Worker | None, number: int, kind: type[Event]) -> bool:
+def _meant(state: State, worker_id: str, number: int, kind: type[Event]) -> tuple[Worker, Attempt] | None:
+    """The attempt that such an event is about; None: this one fits no row, or speaks of another attempt."""
+    worker = state.workers.get(worker_id)
     attempt = None if worker is None else worker.attempt
-    return attempt is not None and attempt.number == number and (attempt.status, kind) in ATTEMPT
+    if worker is None or attempt is None or attempt.number != number or (attempt.status, kind) not in ATTEMPT:
+        return None
+    return worker, attempt
 
 
 def started(state: State, recorded: Recorded, event: WorkerRecoveryStarted) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if not _attempt(worker, event.attempt, WorkerRecoveryStarted):
+    meant = _meant(state, event.worker_id, event.attempt, WorkerRecoveryStarted)
+    if meant is None:
         return False
-    assert worker is not None
-    assert worker.attempt is not None
-    worker.attempt.status = "started"
-    worker.attempt.incarnation = event.incarnation
-    worker.attempt.deadline = seconds(event.deadline)
-    worker.attempt.event_id = recorded.id
+    worker, attempt = meant
+    attempt.status = "started"
+    attempt.incarnation = event.incarnation
+    attempt.deadline = seconds(event.deadline)
+    attempt.event_id = recorded.id
     index_worker(state, worker)
     return True
 
 
 def acted(state: State, recorded: Recorded, event: WorkerRecoveryActed) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if not _attempt(worker, event.attempt, WorkerRecoveryActed):
+    meant = _meant(state, event.worker_id, event.attempt, WorkerRecoveryActed)
+    if meant is None:
         return False
-    assert worker is not None
-    assert worker.attempt is not None
-    attempt = worker.attempt
+    worker, attempt = meant
     if attempt.acted or attempt.strategy != event.strategy or attempt.incarnation != event.incarnation:
         return False
     attempt.acted = True
@@ -84,15 +85,14 @@ def acted(state: State, recorded: Recorded, event: WorkerRecoveryActed) -> bool:
 
 
 def probed(state: State, recorded: Recorded, event: WorkerRecoveryProbed) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if not _attempt(worker, event.attempt, WorkerRecoveryProbed):
+    meant = _meant(state, event.worker_id, event.attempt, WorkerRecoveryProbed)
+    if meant is None:
         return False
-    assert worker is not None
-    assert worker.attempt is not None
-    worker.attempt.status = "probed"
-    worker.attempt.event_id = recorded.id
+    worker, attempt = meant
+    attempt.status = "probed"
+    attempt.event_id = recorded.id
     # However late the worker came, it has time to answer.
-    worker.attempt.deadline = max(worker.attempt.deadline, recorded.time + state.policy.failed_after)
+    attempt.deadline = max(attempt.deadline, recorded.time + state.policy.failed_after)
     index_worker(state, worker)
     return True
 
@@ -114,14 +114,13 @@ def _ended(
     recorded: Recorded,
     event: WorkerRecoverySucceeded | WorkerRecoveryFailed | WorkerRecoverySuperseded,
 ) -> bool:
-    worker = state.workers.get(event.worker_id)
-    if not _attempt(worker, event.attempt, type(event)):
+    meant = _meant(state, event.worker_id, event.attempt, type(event))
+    if meant is None:
         return False
-    assert worker is not None
+    worker, attempt = meant
     level = load_level(worker)
     note_attempt_end(state, worker, recorded.time, event)
-    attempt, worker.attempt = worker.attempt, None
-    assert attempt is not None
+    worker.attempt = None
     worker.event_id = recorded.id
     horizon = recorded.time - state.policy.recovery_attempts_window
     worker.attempts_failed = [at for at in worker.attempts_failed if at > horizon]

@@ -3,7 +3,7 @@
 from events.base import Event
 from events.envelope import Recorded
 from events.worker import WorkerDrainRequested, WorkerRetired
-from recovery.evolve_worker import _transition
+from recovery.evolve_worker import transition
 from recovery.handlers import Handler
 from recovery.indexes import index_worker
 from recovery.lifecycle import LIVE
@@ -14,7 +14,7 @@ def drain_requested(state: State, recorded: Recorded, event: WorkerDrainRequeste
     known = state.workers.get(event.worker_id)
     if event.restart and known is not None and known.status not in LIVE:
         return False  # its recovery does that
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerDrainRequested)
+    worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerDrainRequested)
     if worker is None:
         return False
     worker.cut_off = None
@@ -27,7 +27,7 @@ def retired(state: State, recorded: Recorded, event: WorkerRetired) -> bool:
     worker = state.workers.get(event.worker_id)
     if worker is None or not worker.leaving:
         return False
-    if _transition(state, recorded, event.worker_id, event.incarnation, WorkerRetired) is None:
+    if transition(state, recorded, event.worker_id, event.incarnation, WorkerRetired) is None:
         return False
     index_worker(state, worker)
     return True

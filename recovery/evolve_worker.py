@@ -98,7 +98,7 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     return _finish(state, worker, None)
 
 
-def _transition(
+def transition(
     state: State, recorded: Recorded, worker_id: str, incarnation: int | None, kind: type[Event]
 ) -> Worker | None:
     """The part that all changes of status share; None: this one fits no row, or speaks of an old incarnation."""
@@ -123,7 +123,7 @@ def _transition(
 def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
     if event.incarnation == 0:
         return _exited_unregistered(state, event)
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerExited)
+    worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerExited)
     if worker is None:
         return False
     worker.exit_reason = why_it_exited(event)
@@ -136,7 +136,7 @@ def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
 
 
 def vanished(state: State, recorded: Recorded, event: WorkerVanished) -> bool:
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerVanished)
+    worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerVanished)
     if worker is None:
         return False
     worker.exit_reason = "disconnected"
@@ -174,7 +174,7 @@ def _exited_unregistered(state: State, event: WorkerExited) -> bool:
 
 
 def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerFailed)
+    worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerFailed)
     if worker is None:
         return False
     if worker.recovered_at and recorded.time - worker.recovered_at >= state.policy.attempts_reset_after:
@@ -197,7 +197,7 @@ def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:
 
 
 def stalled(state: State, recorded: Recorded, event: WorkerStalled) -> bool:
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerStalled)
+    worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerStalled)
     if worker is None:
         return False
     passed = 0 if worker.row is None else passed_elsewhere(worker.row)
@@ -208,7 +208,7 @@ def stalled(state: State, recorded: Recorded, event: WorkerStalled) -> bool:
 
 
 def stall_refuted(state: State, recorded: Recorded, event: WorkerStallRefuted) -> bool:
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerStallRefuted)
+    worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerStallRefuted)
     if worker is None:
         return False
     worker.stall = None
@@ -219,7 +219,7 @@ def stall_refuted(state: State, recorded: Recorded, event: WorkerStallRefuted) -
 
 
 def suspected(state: State, recorded: Recorded, event: WorkerSuspected) -> bool:
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, WorkerSuspected)
+    worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerSuspected)
     if worker is None:
         return False
     worker.suspected_beat = event.evidence.heartbeat_sequence
@@ -229,7 +229,7 @@ def suspected(state: State, recorded: Recorded, event: WorkerSuspected) -> bool:
 
 
 def _simple(state: State, recorded: Recorded, event: WorkerSuspicionRefuted | WorkerDraining | WorkerStopped) -> bool:
-    worker = _transition(state, recorded, event.worker_id, event.incarnation, type(event))
+    worker = transition(state, recorded, event.worker_id, event.incarnation, type(event))
     if worker is None:
         return False
     worker.cut_off = None
@@ -242,7 +242,7 @@ def _simple(state: State, recorded: Recorded, event: WorkerSuspicionRefuted | Wo
 
 
 def permanently_failed(state: State, recorded: Recorded, event: WorkerPermanentlyFailed) -> bool:
-    worker = _transition(state, recorded, event.worker_id, None, WorkerPermanentlyFailed)
+    worker = transition(state, recorded, event.worker_id, None, WorkerPermanentlyFailed)
     if worker is None:
         return False
     index_worker(state, worker)
@@ -250,7 +250,7 @@ def permanently_failed(state: State, recorded: Recorded, event: WorkerPermanentl
 
 
 def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> bool:
-    worker = _transition(state, recorded, event.worker_id, None, WorkerReadmitted)
+    worker = transition(state, recorded, event.worker_id, None, WorkerReadmitted)
     if worker is None:
         return False
     _forget_attempts(worker)

@@ -20,7 +20,6 @@ REACH = 1.5
 """No trend is drawn out further than so many times the time over which it was seen."""
 GOES_ON = 0.5
 """The share of the slope that the last third of the samples must have as well: what has stopped is no trend."""
-LAST_THIRD_MIN = 4
 SCREEN = 2.0
 """By how much the two ends may exaggerate how long the rest lasts."""
 

@@ -202,12 +202,12 @@ def orphans_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def any_incarnation_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = evolve_worker._transition
+    original = evolve_worker.transition
 
     def lax(state: State, recorded: Recorded, worker_id: str, _: int | None, kind: type[Any]) -> Worker | None:
         return original(state, recorded, worker_id, None, kind)
 
-    monkeypatch.setattr(evolve_worker, "_transition", lax)
+    monkeypatch.setattr(evolve_worker, "transition", lax)
 
 
 def late_results_count(monkeypatch: pytest.MonkeyPatch) -> None:

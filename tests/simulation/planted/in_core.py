@@ -25,7 +25,7 @@ FOLD: tuple[Bug, ...] = (
         "old-incarnation-judged",
         "What is said of a worker's former incarnation is applied to the present one.",
         (
-            "recovery.evolve_worker:_transition",
+            "recovery.evolve_worker:transition",
             "if worker is None or (incarnation is not None and incarnation != worker.incarnation):",
             "if worker is None:",
         ),
