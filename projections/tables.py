@@ -20,7 +20,7 @@ from projections.rows import (
     WorkerRow,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Raised with every change to what stands in a file: a file of another version is made anew from the log."""
 
 

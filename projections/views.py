@@ -1,14 +1,7 @@
 """Views over the tables: the stories that are asked for most. Synthetic events stay out of the metrics."""
 
-from typing import NamedTuple
-
-
-class View(NamedTuple):
-    text: str
-    columns: dict[str, str]
-    """What each means, in their order."""
-    sql: str
-
+from projections.pattern_views import PATTERN_VIEWS
+from projections.view import View
 
 VIEWS: dict[str, View] = {
     "runs": View(
@@ -78,4 +71,5 @@ VIEWS: dict[str, View] = {
         FROM task_recovery_history WHERE (details->>'$.synthetic') IS NULL GROUP BY recovery_type
     """,
     ),
+    **PATTERN_VIEWS,
 }

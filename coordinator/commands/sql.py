@@ -1,7 +1,6 @@
 """`resurgam sql`: questions to the history, over NATS while the system runs, to its file otherwise."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coordinator.commands.common import STATE_DIR, Namespace, NatsUrl, StateDir, command_app
+from coordinator.commands.histories import DbPath, file_of_an_ended_system
 from coordinator.commands.sql_forms import Form, written
 from coordinator.faults import Fault, UsageFault
 
@@ -31,7 +31,7 @@ def sql(
     rows_max: Annotated[int, typer.Option("--rows", min=1, help="The most rows that are answered.")] = ROWS_MAX,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the statement may take.")] = TIMEOUT_S,
     at_least: Annotated[int, typer.Option("--at-least", min=0, help="Wait until the history holds this event.")] = 0,
-    db_path: Annotated[Path | None, typer.Option(help="Ask this file, which no projector may have open.")] = None,
+    db_path: DbPath = None,
     nats_url: NatsUrl = None,
     namespace: Namespace = None,
     state_dir: StateDir = STATE_DIR,
@@ -42,7 +42,7 @@ def sql(
     """
     from projections.errors import QueryError
 
-    file = db_path or _file_of_an_ended_system(nats_url, state_dir)
+    file = db_path or file_of_an_ended_system(nats_url, state_dir)
 
     def ask(text: str) -> "Result":
         if file is not None:
@@ -69,18 +69,6 @@ def sql(
     sys.stdout.flush()
     if result.truncated:
         typer.echo(f"cut off after {len(result.rows)} rows; --rows allows more", err=True)
-
-
-def _file_of_an_ended_system(nats_url: str | None, state_dir: Path) -> Path | None:
-    from coordinator.endpoint import is_alive, read_endpoint
-
-    endpoint = read_endpoint(state_dir)
-    if nats_url or os.environ.get("RESURGAM_NATS_URL") or endpoint is None or is_alive(endpoint.pid):
-        return None
-    path = Path(endpoint.db_path)
-    if not path.exists():
-        raise UsageFault(f"the system in {state_dir} has ended, and its history {path} is gone; name it with --db-path")
-    return path
 
 
 async def _ask(

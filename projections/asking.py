@@ -1,0 +1,53 @@
+"""A history that can be asked, whoever answers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from projections.child import Result
+from projections.errors import QueryError
+
+Ask = Callable[[str, int], Result]
+"""A statement, and how many rows at most; raises `QueryError`."""
+
+PAGE = 20_000
+PAGES_MAX = 50
+
+
+class History:
+    """Whole answers, even those that do not fit one reply."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self.through_sequence: int | None = None
+        """The last event that the first answer knew of."""
+
+    def rows(self, sql: str) -> list[list[Any]]:
+        """All rows of a SELECT that says in which order they come.
+
+        Raises:
+            QueryError: it has no result, or no end.
+        """
+        found: list[list[Any]] = []
+        for _ in range(PAGES_MAX):
+            page = self._ask(f"SELECT * FROM ({sql}) LIMIT {PAGE} OFFSET {len(found)}" if found else sql, PAGE)  # noqa: S608
+            if self.through_sequence is None:
+                self.through_sequence = page.through_sequence
+            found += page.rows
+            if not page.truncated and len(page.rows) < PAGE:
+                return found
+            if page.truncated and not page.rows:
+                raise QueryError("a single row of the history is too large for a reply")
+        raise QueryError(f"the answer has more than {len(found)} rows: choose a shorter window")
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        """The same with names, for a SELECT of few rows."""
+        answer = self._ask(sql, PAGE)
+        if self.through_sequence is None:
+            self.through_sequence = answer.through_sequence
+        return answer.records()
+
+    def last_event_at(self) -> datetime | None:
+        """None: it holds none."""
+        [[last]] = self.rows("SELECT max(recorded_at) FROM events")
+        return None if last is None else datetime.fromisoformat(last).replace(tzinfo=UTC)
