@@ -16,6 +16,7 @@ import structlog
 from projections.files import beside, remove
 from projections.samples import Place
 from projections.tables import HEARTBEATS, POSITION, TABLES, Table
+from projections.views import view_statements
 from projections.working_set import Changes
 
 log = structlog.get_logger(__name__)
@@ -101,7 +102,6 @@ class Copies:
             ((own,),) = execute("SELECT current_database()").fetchall()
             ours = "database_name = current_database() AND NOT internal"
             tables = execute(f"SELECT table_name FROM duckdb_tables() WHERE {ours}").fetchall()  # noqa: S608
-            views = execute(f"SELECT sql FROM duckdb_views() WHERE {ours}").fetchall()  # noqa: S608
             execute("BEGIN")
             for (name,) in tables:
                 execute(f'CREATE TABLE "{NAME}".{name} AS FROM {name}')
@@ -109,7 +109,7 @@ class Copies:
             quoted = own.replace('"', '""')
             execute(f'USE "{NAME}"')
             try:
-                for (statement,) in views:
+                for statement in view_statements():
                     execute(statement)
             finally:
                 execute(f'USE "{quoted}"')

@@ -26,6 +26,7 @@ from projections.tables import (
     ATTEMPTS,
     FAILURES,
     HEARTBEATS,
+    OUTAGES,
     POLICIES,
     SCHEMA_VERSION,
     SYSTEM_RECOVERIES,
@@ -151,6 +152,10 @@ class Database:
             "SELECT payload->>'$.status' FROM events WHERE kind = 'system.status_changed' "
             "ORDER BY sequence DESC LIMIT 1"
         ).fetchone()
+        paused = self._connection.execute(
+            "SELECT kind FROM events WHERE kind IN ('system.recovery_paused', 'system.recovery_resumed') "
+            "ORDER BY sequence DESC LIMIT 1"
+        ).fetchone()
         self._rows = WorkingSet(
             last_ids=(last_worker, last_task, last_system),
             system_status=None if status is None else status[0],
@@ -158,7 +163,9 @@ class Database:
             open_task_recoveries=self._select(TASK_RECOVERIES, "success IS NULL"),
             open_system_recoveries=self._select(SYSTEM_RECOVERIES, "success IS NULL"),
             open_failures=self._select(FAILURES, "scope = 'worker' AND resolution IS NULL"),
+            open_outages=self._select(OUTAGES, "ending IS NULL"),
             policy=None if not (last := self._select(POLICIES, LAST_POLICY)) else last[0].policy,
+            paused=paused is not None and paused[0] == "system.recovery_paused",
         )
         self.heartbeats = Place(*self._one("SELECT heartbeat_sequence, heartbeat_time FROM position"))
         (self._samples,) = self._one(f"SELECT count(*) FROM {HEARTBEATS.name}")  # noqa: S608

@@ -2,8 +2,8 @@
 
 A worker's failure is open until it is resolved: *recovered* by an attempt, *returned* when the worker registered again
 while no attempt was under way or made the attempt superfluous, *failed_again* when the next incarnation failed before
-either, *permanent* when automation gave it up. A task's failure is one attempt that failed by itself; what became of
-the task stands in `tasks`.
+either, *permanent* when automation gave it up, *retired* when it had been told to end or has ended in order. A task's
+failure is one attempt that failed by itself; what became of the task stands in `tasks`.
 """
 
 from events.envelope import Recorded
@@ -15,8 +15,10 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerRecoverySuperseded,
     WorkerRegistered,
+    WorkerRetired,
+    WorkerStopped,
 )
-from projections.rows import AttemptRow, FailureRow
+from projections.rows import AttemptRow, FailureRow, WorkerRow
 from projections.working_set import Handlers, WorkingSet, elapsed_s, microseconds
 
 
@@ -26,6 +28,7 @@ def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
         return  # it speaks of an incarnation that is over
     _resolve(rows, at, event.worker_id, "failed_again")
     evidence = event.evidence
+    outage = rows.outages.get(event.worker_id)
     row = FailureRow(
         id=at.sequence,
         failed_at=microseconds(at.time),
@@ -36,13 +39,18 @@ def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
         reason=event.reason,
         category=event.error or CODES[event.reason],
         message=event.message or None,
+        outage_id=at.sequence if outage is None else outage.id,
+        down_at=worker.down_at,
         synthetic=at.synthetic,
     )
     if evidence is not None:
         row.evidence_sequence = evidence.event_sequence or None
         if evidence.last_seen is not None:
             row.last_seen_at = microseconds(evidence.last_seen.timestamp())
-            row.detection_s = elapsed_s(row.last_seen_at, at)
+            row.down_at = min(row.last_seen_at, row.down_at or row.last_seen_at)
+    if row.down_at is not None:
+        row.down_at = min(row.down_at, row.failed_at)
+        row.detection_s = elapsed_s(row.down_at, at)
     rows.put_failure(row)
 
 
@@ -65,6 +73,16 @@ def attempt_failed(rows: WorkingSet, at: Recorded, attempt: AttemptRow, error: E
         synthetic=at.synthetic or attempt.synthetic,
     )
     rows.put_failure(row)
+
+
+def heard_of(rows: WorkingSet, worker: WorkerRow, event: WorkerRegistered) -> None:
+    """Somebody registers as a worker whose row still shows the incarnation before. Whose end was reported has ended,
+    whatever number the next process bears."""
+    failure = rows.failures.get(event.worker_id)
+    if failure is not None and failure.survived is None:
+        same = (worker.host, worker.pid, worker.lifeline) == (event.host, event.pid, event.lifeline)
+        failure.survived = same and failure.evidence_sequence is None
+        rows.put_failure(failure)
 
 
 def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
@@ -94,6 +112,12 @@ def permanently_failed(rows: WorkingSet, at: Recorded, event: WorkerPermanentlyF
     _resolve(rows, at, event.worker_id, "permanent")
 
 
+def ended(rows: WorkingSet, at: Recorded, event: WorkerRetired | WorkerStopped) -> None:
+    failure = rows.failures.get(event.worker_id)
+    if failure is not None and failure.incarnation == event.incarnation:
+        _resolve(rows, at, event.worker_id, "retired")
+
+
 def _resolve(rows: WorkingSet, at: Recorded, worker_id: str, resolution: str) -> None:
     failure = rows.failures.get(worker_id)
     if failure is None:
@@ -111,4 +135,6 @@ HANDLERS: Handlers = {
     WorkerRecoverySucceeded: succeeded,
     WorkerRecoverySuperseded: superseded,
     WorkerPermanentlyFailed: permanently_failed,
+    WorkerRetired: ended,
+    WorkerStopped: ended,
 }

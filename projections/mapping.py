@@ -6,7 +6,7 @@ from events import codec, forecast, system, task, worker
 from events.base import Event, TaskEvent, WorkerEvent
 from events.envelope import Envelope, Recorded
 from events.kinds import KINDS, tag_of
-from projections import attempt_rows, failure_rows, policy_rows, system_rows, task_rows, worker_rows
+from projections import attempt_rows, failure_rows, outage_rows, policy_rows, system_rows, task_rows, worker_rows
 from projections.rows import EventRow, ParkedRow
 from projections.working_set import Handler, Handlers, WorkingSet, microseconds
 
@@ -16,9 +16,9 @@ HANDLERS: Handlers = {
     worker.WorkerDrainRequested: worker_rows.drain_requested,
     worker.WorkerDraining: worker_rows.draining,
     worker.WorkerStopped: worker_rows.stopped,
-    worker.WorkerExited: worker_rows.seen,
-    worker.WorkerDisconnected: worker_rows.seen,
-    worker.WorkerVanished: worker_rows.seen,
+    worker.WorkerExited: worker_rows.exited,
+    worker.WorkerDisconnected: worker_rows.cut_off,
+    worker.WorkerVanished: worker_rows.cut_off,
     worker.WorkerSuspected: worker_rows.suspected,
     worker.WorkerSuspicionRefuted: worker_rows.refuted,
     worker.WorkerStalled: worker_rows.stalled,
@@ -63,6 +63,7 @@ _LISTS: tuple[Handlers, ...] = (
     attempt_rows.HANDLERS,
     failure_rows.HANDLERS,
     policy_rows.HANDLERS,
+    outage_rows.HANDLERS,
 )
 """In the order of their turns: what comes later builds on what is before it."""
 

@@ -1,13 +1,28 @@
-"""docs/schema.md: every table, view and column, from their definitions. `python -m projections.reference` writes it."""
+"""docs/schema.md: every table, view and column, and the figures of docs/metrics.md, from their definitions.
+
+`python -m projections.reference` writes both.
+"""
 
 import sys
 from pathlib import Path
 
 from projections.columns import Column
+from projections.metric_views import MACROS, PARAMETERS
+from projections.metrics import METRICS, Kind, Metric
 from projections.tables import ALL_TABLES, POSITION, POSITION_TEXT, SCHEMA_VERSION
 from projections.views import VIEWS
 
 PATH = Path(__file__).parents[1] / "docs" / "schema.md"
+METRICS_PATH = PATH.with_name("metrics.md")
+
+FIGURES_BEGIN = "<!-- figures: made by `python -m projections.reference` -->\n"
+FIGURES_END = "<!-- /figures -->\n"
+
+KINDS: dict[Kind, str] = {
+    "share": "A share: how many of the denominator are the numerator.",
+    "mean": "A mean: a sum by the number of its parts. Median, 95th percentile and maximum stand beside it.",
+    "level": "A level: how it stands at the end of the history.",
+}
 
 _OPENING = f"""\
 # The history's tables
@@ -17,6 +32,20 @@ _OPENING = f"""\
 What stands in a history file of schema version {SCHEMA_VERSION}. All tables but `heartbeat_samples` are made from the
 log alone, and equal what a rebuild from it gives, row for row. Times are the broker's, in UTC. `synthetic` is the label
 of what was made up (`resurgam inject`): leave it out with `WHERE synthetic IS NULL`.
+"""
+
+_PARAMETERS = "".join(f"| `{name}` | {text} |\n" for name, text in PARAMETERS.items())
+
+_MACROS = f"""\
+# The macros
+
+They are asked like views, with brackets: `FROM metrics(since := TIMESTAMP '2026-03-01')`. Each takes,
+all of them optional,
+
+| parameter | |
+|---|---|
+{_PARAMETERS}
+Whoever has attached the file to another database says `USE` first: what a macro reads is looked for where it is asked.
 """
 
 
@@ -30,6 +59,10 @@ def reference() -> str:
     for name, view in VIEWS.items():
         rows = "".join(f"| `{column}` | {text} |\n" for column, text in view.columns.items())
         parts.append(f"## `{name}`\n\n{view.text}\n\n| column | |\n|---|---|\n{rows}")
+    parts.append(_MACROS)
+    for name, macro in MACROS.items():
+        rows = "".join(f"| `{column}` | {text} |\n" for column, text in macro.columns.items())
+        parts.append(f"## `{name}`\n\n{macro.text}\n\n| column | |\n|---|---|\n{rows}")
     return "\n".join(parts)
 
 
@@ -41,6 +74,28 @@ def _section(name: str, text: str, columns: dict[str, Column], key: str | None =
     return f"## `{name}`\n\n{text}\n\n| column | type | |\n|---|---|---|\n{rows}"
 
 
+def metrics_page(present: str) -> str:
+    """docs/metrics.md as it stands, with its figures as they are defined now."""
+    before, opening, rest = present.partition(FIGURES_BEGIN)
+    _, closing, after = rest.partition(FIGURES_END)
+    assert opening
+    assert closing
+    return f"{before}{opening}\n{''.join(map(_figure, METRICS))}{closing}{after}"
+
+
+def _figure(metric: Metric) -> str:
+    target = ""
+    if metric.target is not None:
+        amount = f"{metric.target:.0%}" if metric.unit == "share" else f"{metric.target:g} {metric.unit}"
+        target = f"Target: {'over' if metric.above else 'under'} {amount}. "
+    return (
+        f"### `{metric.name}`: {metric.title}\n\n{target}{KINDS[metric.kind]}\n\n"
+        f"- **Numerator.** {metric.numerator}\n- **Denominator.** {metric.denominator}\n"
+        f"- **Counts for neither.** {metric.excluded}\n- **Belongs into a window by.** {metric.at}\n\n"
+    )
+
+
 if __name__ == "__main__":
     PATH.write_text(reference(), encoding="utf-8")
-    print(f"{PATH} written", file=sys.stderr)
+    METRICS_PATH.write_text(metrics_page(METRICS_PATH.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"{PATH} and {METRICS_PATH} written", file=sys.stderr)

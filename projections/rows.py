@@ -26,7 +26,8 @@ class WorkerRecovery(msgspec.Struct, kw_only=True):
         json(
             "`sequences` of the events behind the row, `failure_reason`, `category`, `considered` (the strategies that "
             "there were, with their records and why they were not taken), `acted` and `act` (what came of what the "
-            "leader did itself), `duration_s`, `ended_at`, …"
+            "leader did itself), `duration_s`, `ended_at`, "
+            "`superseded` (it had lost its object), …"
         ),
     ]
 
@@ -88,12 +89,30 @@ class FailureRow(msgspec.Struct, kw_only=True):
     reason: Annotated[str, varchar("worker_exit, silence, …; of a task its outcome: failed, crashed, timed_out, …")]
     category: Annotated[str, varchar("Of the error taxonomy.")]
     message: Annotated[str | None, varchar("In the words of whoever reported it.")] = None
+    outage_id: Annotated[int | None, bigint("Scope worker: the outage that it began or made longer.")] = None
     evidence_sequence: Annotated[int | None, bigint("Scope worker: the event that proves it; NULL: none.")] = None
     last_seen_at: Annotated[int | None, timestamp("Scope worker: the last sign of life that the verdict names.")] = None
-    detection_s: Annotated[float | None, double("From `last_seen_at` to `failed_at`.")] = None
+    down_at: Annotated[
+        int | None,
+        timestamp(
+            "Scope worker: since when it was gone or of no use, as the evidence shows: its last sign of life, the end "
+            "of its connections or of its process, the deadline that it missed; NULL: nothing tells."
+        ),
+    ] = None
+    detection_s: Annotated[float | None, double("From `down_at` to `failed_at`.")] = None
+    survived: Annotated[
+        bool | None,
+        boolean(
+            "Scope worker: whether it was the very process that was given up which registered next: it had been alive; "
+            "NULL: nobody has registered."
+        ),
+    ] = None
     resolution: Annotated[
         str | None,
-        varchar("Scope worker: recovered, returned (by itself), failed_again, permanent; NULL while it is open."),
+        varchar(
+            "Scope worker: recovered, returned (by itself), failed_again, permanent, retired (it was to end, or has "
+            "ended in order); NULL while it is open."
+        ),
     ] = None
     resolved_at: Annotated[int | None, timestamp("When that was recorded.")] = None
     recovery_s: Annotated[float | None, double("From `failed_at` to a resolution that is recovered or returned.")] = (
@@ -101,6 +120,36 @@ class FailureRow(msgspec.Struct, kw_only=True):
     )
     recovery_attempts: Annotated[int, integer("Attempts that were started.")] = 0
     synthetic: Annotated[str | None, varchar("The label of a made-up failure; NULL: it was real.")] = None
+
+
+class OutageRow(msgspec.Struct, kw_only=True):
+    id: Annotated[int, bigint("Sequence of the failure that began it: `id` in `failures`.")]
+    worker_id: Annotated[str, varchar("Who was out.")]
+    reason: Annotated[str, varchar("Of that failure.")]
+    category: Annotated[str, varchar("Of that failure.")]
+    down_at: Annotated[int, timestamp("As in `failures`; `failed_at` where nothing tells.")]
+    failed_at: Annotated[int, timestamp("When that failure was recorded.")]
+    ended_at: Annotated[int | None, timestamp("When its end was recorded; NULL while it is open.")] = None
+    ending: Annotated[
+        str | None,
+        varchar(
+            "recovered (by an attempt, and verified), returned (it registered before an attempt began), permanent "
+            "(given up), retired (it was to end, or has ended in order); NULL while it is open."
+        ),
+    ] = None
+    recovery_s: Annotated[
+        float | None, double("From `down_at` to `ended_at`, where it ended as recovered or returned.")
+    ] = None
+    failures: Annotated[int, integer("More than 1: it failed again before it was well.")] = 1
+    attempts: Annotated[int, integer("Attempts that were started.")] = 0
+    strategy: Annotated[str | None, varchar("Of the attempt that brought it back.")] = None
+    operator: Annotated[
+        str | None,
+        varchar("What an operator had to do with it: recovery was paused, or switched off, meanwhile; NULL: nothing."),
+    ] = None
+    synthetic: Annotated[
+        str | None, varchar("The label of a made-up event that began, prolonged or ended it; NULL: it was real.")
+    ] = None
 
 
 class WorkerRow(msgspec.Struct, kw_only=True):
@@ -111,9 +160,13 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     incarnation: Annotated[int, bigint("Sequence of its last registration; 0: none.")] = 0
     host: Annotated[str | None, varchar("Its machine, as it registered.")] = None
     pid: Annotated[int | None, bigint("Of its agent.")] = None
+    lifeline: Annotated[str | None, varchar("What its machine's kernel keeps while anything of it lives.")] = None
     slots: Annotated[int | None, integer("How many tasks it runs at a time.")] = None
     labels: Annotated[dict[str, str] | None, json("What tasks may require.")] = None
     registered_at: Annotated[int | None, timestamp("When its last incarnation began.")] = None
+    down_at: Annotated[
+        int | None, timestamp("Since when this incarnation seems to be gone or of no use; NULL: it is well.")
+    ] = None
     failures: Annotated[int, integer("Real ones, one for each incarnation.")] = 0
     recoveries: Annotated[int, integer("Attempts that succeeded, without drills.")] = 0
     failed_at: Annotated[int | None, timestamp("When it failed last.")] = None
@@ -138,6 +191,7 @@ class TaskRow(msgspec.Struct, kw_only=True):
     attempts: Annotated[int, integer("The highest number of an attempt.")] = 0
     worker_id: Annotated[str | None, varchar("Who has it, or had it last.")] = None
     submitted_at: Annotated[int | None, timestamp("When it was submitted.")] = None
+    queued_at: Annotated[int | None, timestamp("Since when it waits, or waited last.")] = None
     started_at: Annotated[int | None, timestamp("When its last attempt started.")] = None
     completed_at: Annotated[int | None, timestamp("When its verdict was recorded.")] = None
     duration_s: Annotated[float | None, double("Of the attempt that decided.")] = None

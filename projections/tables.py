@@ -11,6 +11,7 @@ from projections.rows import (
     FailureRow,
     HeartbeatRow,
     IncidentRow,
+    OutageRow,
     ParkedRow,
     PolicyRow,
     SystemRecovery,
@@ -20,7 +21,7 @@ from projections.rows import (
     WorkerRow,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised with every change to what stands in a file: a file of another version is made anew from the log."""
 
 
@@ -65,6 +66,12 @@ FAILURES = Table(
     FailureRow,
     "One row for each failure of a worker, and for each attempt of a task that failed by itself.",
 )
+OUTAGES = Table(
+    "outages",
+    OutageRow,
+    "One row for each time that a worker was out: from its failure until it was well again, or given up, through all "
+    "attempts and further failures on the way.",
+)
 INCIDENTS = Table("incidents", IncidentRow, "`system_recovery_history` in columns, with the report of each incident.")
 POLICIES = Table("policy_history", PolicyRow, "Every policy, from when it came into force.", appended=True)
 HEARTBEATS = Table(
@@ -87,6 +94,7 @@ TABLES = (
     TASKS,
     ATTEMPTS,
     FAILURES,
+    OUTAGES,
     INCIDENTS,
     POLICIES,
     EVENTS,
@@ -113,7 +121,7 @@ SIGNATURE = {"schema_version", "sequence", "event_id"}
 
 def create_statements() -> list[str]:
     """The whole schema; the row of `position` comes last, so a file that has it is complete."""
-    from projections.views import VIEWS
+    from projections.views import view_statements
 
     statements = []
     for table in ALL_TABLES:
@@ -122,8 +130,8 @@ def create_statements() -> list[str]:
             for name, column in table.columns.items()
         )
         statements.append(f"CREATE TABLE {table.name} ({columns})")
-    statements += [f"CREATE VIEW {name} AS {view.sql}" for name, view in VIEWS.items()]
     columns = ", ".join(f"{name} {column.sql} NOT NULL" for name, column in POSITION.items())
     statements.append(f"CREATE TABLE position ({columns})")
+    statements += view_statements()
     statements.append(f"INSERT INTO position VALUES ({SCHEMA_VERSION}, 0, '', 0, 0)")  # noqa: S608
     return statements

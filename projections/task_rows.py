@@ -57,7 +57,7 @@ def submitted(rows: WorkingSet, at: Recorded, event: TaskSubmitted) -> None:
     if row.submitted_at is not None:
         return
     row.run_id, row.priority, row.synthetic = event.run_id, event.priority, at.synthetic
-    row.submitted_at = microseconds(at.time)
+    row.submitted_at = row.queued_at = microseconds(at.time)
     _work(row, event.work)
 
 
@@ -106,7 +106,7 @@ def requeued(rows: WorkingSet, at: Recorded, event: TaskRequeued) -> None:
     row = rows.task_or_new(event.task_id, at.sequence)
     row.attempts = max(row.attempts, event.attempt)
     if row.status != COMPLETED:
-        row.status, row.worker_id = "queued", None
+        row.status, row.worker_id, row.queued_at = "queued", None, microseconds(at.time)
     previous = rows.task_recoveries.get(event.task_id)
     if previous is not None:
         own = event.reason == "verdict_retry"

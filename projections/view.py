@@ -1,4 +1,4 @@
-"""What a view is."""
+"""What a view is, and a macro that is asked like one and takes a window."""
 
 from typing import NamedTuple
 
@@ -8,3 +8,15 @@ class View(NamedTuple):
     columns: dict[str, str]
     """What each means, in their order."""
     sql: str
+
+
+class Macro(NamedTuple):
+    """A table macro: `FROM name(parameter := value)`. What it reads is looked for where it is asked: in an attached
+    file, say `USE` first."""
+
+    text: str
+    parameters: dict[str, str]
+    columns: dict[str, str]
+    sql: str
+    signature: tuple[str, ...]
+    """The parameters with their defaults."""

@@ -1,5 +1,6 @@
 """Views over the tables: the stories that are asked for most. Synthetic events stay out of the metrics."""
 
+from projections.metric_views import MACROS, METRIC_VIEWS
 from projections.pattern_views import PATTERN_VIEWS
 from projections.view import View
 
@@ -71,5 +72,15 @@ VIEWS: dict[str, View] = {
         FROM task_recovery_history WHERE (details->>'$.synthetic') IS NULL GROUP BY recovery_type
     """,
     ),
+    **METRIC_VIEWS,
     **PATTERN_VIEWS,
 }
+"""In the order in which they build on each other."""
+
+
+def view_statements() -> list[str]:
+    """Makes all views and macros, in a file that has the tables."""
+    return [
+        *(f"CREATE VIEW {name} AS {view.sql}" for name, view in VIEWS.items()),
+        *(f"CREATE MACRO {name}({', '.join(macro.signature)}) AS TABLE {macro.sql}" for name, macro in MACROS.items()),
+    ]

@@ -40,6 +40,7 @@ from events.worker import (
     WorkerUncordoned,
     WorkerVanished,
 )
+from projections import failure_rows
 from projections.rows import Details, WorkerRecovery, WorkerRow
 from projections.working_set import WorkingSet, add_label, add_sequence, elapsed_s, microseconds
 
@@ -53,8 +54,9 @@ Ending = WorkerRecoverySucceeded | WorkerRecoveryFailed | WorkerRecoverySupersed
 
 def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
     row = rows.worker(event.worker_id, at.sequence)
-    row.incarnation = at.sequence
-    row.host, row.pid, row.slots = event.host, event.pid, event.slots
+    failure_rows.heard_of(rows, row, event)
+    row.incarnation, row.down_at = at.sequence, None
+    row.host, row.pid, row.lifeline, row.slots = event.host, event.pid, event.lifeline, event.slots
     row.labels, row.registered_at, row.synthetic = event.labels, microseconds(at.time), at.synthetic
     if row.status != "permanently_failed":
         row.status = "alive"
@@ -64,14 +66,7 @@ def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
 def seen(
     rows: WorkingSet,
     at: Recorded,
-    event: WorkerClaimed
-    | WorkerCordoned
-    | WorkerUncordoned
-    | WorkerExited
-    | WorkerDisconnected
-    | WorkerVanished
-    | WorkerProbeAnswered
-    | WorkerRecoveryProbed,
+    event: WorkerClaimed | WorkerCordoned | WorkerUncordoned | WorkerProbeAnswered | WorkerRecoveryProbed,
 ) -> None:
     """A report, on which somebody else decides."""
     rows.worker(event.worker_id, at.sequence)
@@ -79,20 +74,44 @@ def seen(
         _belongs_to_attempt(rows, at, event.worker_id)
 
 
+def exited(rows: WorkingSet, at: Recorded, event: WorkerExited) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    _down(row, event.incarnation, at.time - (event.unanswered_s or 0.0))
+
+
+def cut_off(rows: WorkingSet, at: Recorded, event: WorkerDisconnected | WorkerVanished) -> None:
+    row = rows.worker(event.worker_id, at.sequence)
+    _down(row, event.incarnation, at.time if event.closed_at is None else event.closed_at.timestamp())
+
+
 def suspected(rows: WorkingSet, at: Recorded, event: WorkerSuspected) -> None:
-    _move(rows, at, event, before=("alive",), after="suspect")
+    row = _move(rows, at, event, before=("alive",), after="suspect")
+    seen_at = event.evidence.last_seen
+    _down(row, event.incarnation, at.time if seen_at is None else seen_at.timestamp())
 
 
 def refuted(rows: WorkingSet, at: Recorded, event: WorkerSuspicionRefuted) -> None:
-    _move(rows, at, event, before=("suspect",), after="alive")
+    _well(_move(rows, at, event, before=("suspect",), after="alive"), event.incarnation)
 
 
 def stalled(rows: WorkingSet, at: Recorded, event: WorkerStalled) -> None:
-    _move(rows, at, event, before=("alive",), after="stalled")
+    row = _move(rows, at, event, before=("alive",), after="stalled")
+    _down(row, event.incarnation, at.time - (event.waited_s or 0.0))
 
 
 def stall_refuted(rows: WorkingSet, at: Recorded, event: WorkerStallRefuted) -> None:
-    _move(rows, at, event, before=("stalled",), after="alive")
+    _well(_move(rows, at, event, before=("stalled",), after="alive"), event.incarnation)
+
+
+def _down(row: WorkerRow, incarnation: int, since: float) -> None:
+    """The earliest moment that speaks against this incarnation, and that nothing has refuted, counts."""
+    if incarnation == row.incarnation:
+        row.down_at = min(microseconds(since), row.down_at or microseconds(since))
+
+
+def _well(row: WorkerRow, incarnation: int) -> None:
+    if incarnation == row.incarnation:
+        row.down_at = None
 
 
 def drain_requested(rows: WorkingSet, at: Recorded, event: WorkerDrainRequested) -> None:
@@ -110,7 +129,8 @@ def draining(rows: WorkingSet, at: Recorded, event: WorkerDraining) -> None:
 
 
 def stopped(rows: WorkingSet, at: Recorded, event: WorkerStopped) -> None:
-    _move(rows, at, event, before=("alive", "suspect", "stalled", "draining"), after="stopped")
+    before = ("alive", "suspect", "stalled", "draining", "failed", "recovering")
+    _move(rows, at, event, before=before, after="stopped")
 
 
 def _move(
@@ -126,10 +146,11 @@ def _move(
     *,
     before: tuple[str, ...],
     after: str,
-) -> None:
+) -> WorkerRow:
     row = rows.worker(event.worker_id, at.sequence)
     if event.incarnation == row.incarnation and row.status in before:
         row.status = after
+    return row
 
 
 def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
@@ -195,6 +216,7 @@ def _attempt(rows: WorkingSet, at: Recorded, event: Beginning) -> WorkerRecovery
             add_sequence(current.details, at.sequence)
             add_label(current.details, at.synthetic)
             return current
+        current.details["superseded"] = True
         _close(rows, current, at, success=False, error=f"superseded: attempt {event.attempt} began")
     return _new(rows, at, event.worker_id, event.attempt, event.strategy, event.incarnation)
 
@@ -238,21 +260,24 @@ def succeeded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySucceeded) ->
 
 
 def attempt_failed(rows: WorkingSet, at: Recorded, event: WorkerRecoveryFailed) -> None:
-    _unsuccessful(rows, at, event, event.error or "no reason given")
+    _unsuccessful(rows, at, _ending(rows, at, event), event.error or "no reason given")
 
 
 def superseded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySuperseded) -> None:
-    _unsuccessful(rows, at, event, f"superseded: {event.reason}")
+    attempt = _ending(rows, at, event)
+    attempt.details["superseded"] = True
+    _unsuccessful(rows, at, attempt, f"superseded: {event.reason}")
 
 
-def _unsuccessful(rows: WorkingSet, at: Recorded, event: Ending, error: str) -> None:
-    row = rows.worker(event.worker_id, at.sequence)
+def _unsuccessful(rows: WorkingSet, at: Recorded, attempt: WorkerRecovery, error: str) -> None:
+    row = rows.workers[attempt.worker_id]
     if row.status == "recovering":
         row.status = "failed"
-    _close(rows, _ending(rows, at, event), at, success=False, error=error)
+    _close(rows, attempt, at, success=False, error=error)
 
 
 def _ending(rows: WorkingSet, at: Recorded, event: Ending) -> WorkerRecovery:
+    rows.worker(event.worker_id, at.sequence)
     current = rows.worker_recoveries.get(event.worker_id)
     if current is None or current.attempt_number != event.attempt:
         current = _new(rows, at, event.worker_id, event.attempt, event.strategy, event.incarnation)
@@ -269,6 +294,7 @@ def permanently_failed(rows: WorkingSet, at: Recorded, event: WorkerPermanentlyF
     attempt = rows.worker_recoveries.get(event.worker_id)
     if attempt is None or attempt.recovery_type != ESCALATE:
         if attempt is not None:
+            attempt.details["superseded"] = True
             _close(rows, attempt, at, success=False, error="superseded: the worker failed permanently")
         attempt = _new(rows, at, event.worker_id, event.attempts, ESCALATE, row.incarnation)
     else:

@@ -17,6 +17,7 @@ from projections.rows import (
     EventRow,
     FailureRow,
     IncidentRow,
+    OutageRow,
     ParkedRow,
     PolicyRow,
     SystemRecovery,
@@ -30,6 +31,7 @@ from projections.tables import (
     EVENTS,
     FAILURES,
     INCIDENTS,
+    OUTAGES,
     PARKED_EVENTS,
     POLICIES,
     SYSTEM_RECOVERIES,
@@ -57,6 +59,7 @@ class Changes:
         self.new_tasks: set[str] = set()
         self.attempts: dict[int, AttemptRow] = {}
         self.failures: dict[int, FailureRow] = {}
+        self.outages: dict[int, OutageRow] = {}
         self.policies: list[PolicyRow] = []
         self.worker_recoveries: dict[int, WorkerRecovery] = {}
         self.task_recoveries: dict[int, TaskRecovery] = {}
@@ -72,6 +75,7 @@ class Changes:
         yield TASKS, *_parted(self.tasks.values(), lambda row: row.task_id in self.new_tasks)
         yield ATTEMPTS, *_parted(self.attempts.values(), lambda row: row.id > after)
         yield FAILURES, *_parted(self.failures.values(), lambda row: row.id > after)
+        yield OUTAGES, *_parted(self.outages.values(), lambda row: row.id > after)
         yield WORKERS, (), list(self.workers.values())
         yield WORKER_RECOVERIES, (), list(self.worker_recoveries.values())
         yield TASK_RECOVERIES, (), list(self.task_recoveries.values())
@@ -99,7 +103,9 @@ class WorkingSet:
         open_task_recoveries: Iterable[TaskRecovery] = (),
         open_system_recoveries: Iterable[SystemRecovery] = (),
         open_failures: Iterable[FailureRow] = (),
+        open_outages: Iterable[OutageRow] = (),
         policy: Details | None = None,
+        paused: bool = False,
     ) -> None:
         self._last_worker_id, self._last_task_id, self._last_system_id = last_ids
         self.system_status = system_status
@@ -110,8 +116,11 @@ class WorkingSet:
         self.attempts: dict[str, list[AttemptRow]] = {}
         """Of the tasks in `tasks` that have no verdict, all."""
         self.failures = {row.worker_id: row for row in open_failures}
+        self.outages = {row.worker_id: row for row in open_outages}
         self.policy = policy
         """The settings of the policy in force."""
+        self.paused = paused
+        """An operator has halted recovery."""
         self.incidents = {str(row.details["incident_id"]): row for row in open_system_recoveries}
         self.changes = Changes()
 
@@ -215,6 +224,13 @@ class WorkingSet:
             self.failures[row.worker_id] = row
         elif self.failures.get(row.worker_id) is row:
             del self.failures[row.worker_id]
+
+    def put_outage(self, row: OutageRow) -> None:
+        self.changes.outages[row.id] = row
+        if row.ending is None:
+            self.outages[row.worker_id] = row
+        elif self.outages.get(row.worker_id) is row:
+            del self.outages[row.worker_id]
 
 
 Handler = Callable[[WorkingSet, Recorded, Any], None]

@@ -7,13 +7,15 @@ import pytest
 
 from projections.columns import columns_of
 from projections.database import Database
-from projections.reference import PATH, reference
+from projections.reference import METRICS_PATH, PATH, metrics_page, reference
 from projections.views import VIEWS
 from tests.projections.histories import select
 
 
 def test_the_reference_is_fresh() -> None:
     assert PATH.read_text(encoding="utf-8") == reference(), "run 'python -m projections.reference'"
+    page = METRICS_PATH.read_text(encoding="utf-8")
+    assert page == metrics_page(page), "run 'python -m projections.reference'"
 
 
 def test_every_column_of_every_view_is_described(tmp_path: Path) -> None:

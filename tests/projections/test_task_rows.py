@@ -125,6 +125,7 @@ def test_row_of_a_task() -> None:
         attempts=1,
         worker_id="w2",
         submitted_at=at(1),
+        queued_at=at(1),
         started_at=at(3),
         completed_at=at(5),
         duration_s=1.5,
