@@ -37,6 +37,7 @@ COMMANDS = {
     "incidents": Command("coordinator.commands.incidents", "app", "what befell the system as a whole: list, show"),
     "events": Command("coordinator.commands.events", "app", "print the log, or follow it"),
     "sql": Command("coordinator.commands.sql", "app", "ask the history in SQL"),
+    "metrics": Command("coordinator.commands.metrics", "app", "how well the system recovers, against its targets"),
     "patterns": Command("coordinator.commands.patterns", "app", "what the failures have in common, beyond chance"),
     "replay": Command("coordinator.commands.replay", "app", "what happened, why, and what was known at the time"),
     "check": Command("coordinator.commands.check", "app", "check that the log keeps every promise"),

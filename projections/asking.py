@@ -17,8 +17,12 @@ PAGES_MAX = 50
 class History:
     """Whole answers, even those that do not fit one reply."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Ask, behind: Callable[[int], tuple[int, float]] | None = None) -> None:
         self._ask = ask
+        self.behind = behind
+        """For an answer that knew of the events up to a sequence: how many it had missed of those that the log held
+        when it was first asked, and for how many seconds the first of them had been there. None: nobody knows the log.
+        """
         self.through_sequence: int | None = None
         """The last event that the first answer knew of."""
 

@@ -25,6 +25,7 @@ THREADS = 2
 OPEN_FILES_MAX = 64
 START_S = 2
 """Allowed for the interpreter itself."""
+NO_HISTORY = "(this file holds no history)"
 DECIMAL_DIGITS_MAX = 15
 """What a JSON number carries without loss everywhere."""
 
@@ -107,7 +108,7 @@ def hint(connection: Any, error: BaseException) -> str:
         return ""
     connection.execute("ROLLBACK")
     connection.execute("BEGIN TRANSACTION READ ONLY")
-    return "" if through_sequence(connection) is not None else "\n(this file holds no history)"
+    return "" if through_sequence(connection) is not None else f"\n{NO_HISTORY}"
 
 
 def through_sequence(connection: Any) -> int | None:

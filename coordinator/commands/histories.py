@@ -13,6 +13,7 @@ import typer
 from coordinator.faults import Fault, UsageFault
 
 if TYPE_CHECKING:
+    from coordinator.access import System
     from projections.asking import Ask, History
     from projections.child import Result
     from projections.window import Window
@@ -98,10 +99,25 @@ def _of_system(where: Where) -> Iterator["History"]:
             asked = query(system.bus, system.streams, sql, timeout_s=TIMEOUT_S, rows_max=rows_max)
             return runner.run(asked)
 
+        last = runner.run(system.log.last_sequence())
+
+        def behind(through: int) -> tuple[int, float]:
+            return runner.run(_behind(system, through, last))
+
         try:
-            yield History(ask)
+            yield History(ask, behind)
         finally:
             runner.run(system_of.__aexit__(None, None, None))
+
+
+async def _behind(system: "System", through: int, last: int) -> tuple[int, float]:
+    from events.stored import stored_message
+
+    if through >= last:
+        return 0, 0.0
+    first = await stored_message(system.bus, system.streams.events, {"seq": through + 1})
+    waited_s = 0.0 if first is None else datetime.now(UTC).timestamp() - first.time_ns / 1e9
+    return last - through, max(0.0, waited_s)
 
 
 def window_of(since: str, until: str | None, end: datetime) -> "Window":
