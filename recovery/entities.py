@@ -316,6 +316,8 @@ class Task:
     status: TaskStatus = "queued"
     attempt: int = 0
     """Number of the present or last attempt; 0: there was none."""
+    assigned_at: float = 0.0
+    """When somebody was given it."""
     worker_id: str | None = None
     """Who has it, or had it last."""
     incarnation: int = 0

@@ -124,7 +124,7 @@ def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
     if worker is None or event.incarnation > worker.incarnation:
         return False  # no leader can have meant an incarnation that does not exist yet
     change(state, task, TASK[task.status, TaskAssigned], recorded)
-    task.attempt = event.attempt
+    task.attempt, task.assigned_at = event.attempt, recorded.time
     task.worker_id = event.worker_id
     task.incarnation = event.incarnation
     task.revoked = task.began = task.hung = task.forgotten = task.condemned = False

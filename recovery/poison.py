@@ -9,6 +9,7 @@ tells one from the other. Who dies while half the farm does, dies of something e
 from collections import defaultdict
 from itertools import islice
 
+from events.clock import seconds
 from events.envelope import Recorded
 from events.task import TaskAttemptFinished
 from events.worker import Begun, Death, WorkerExited, WorkerVanished
@@ -80,12 +81,17 @@ def note_death(state: State, worker: Worker, recorded: Recorded, event: WorkerEx
 
 def _begun(state: State, worker: Worker, event: WorkerExited | WorkerVanished) -> dict[str, int]:
     """What may have killed it, with how many had begun behind each in its slot. Where its supervisor died as well, and
-    cannot tell, that is what the log knows to run, and what stood next in line in each slot: starts and ends may have
-    been on their way. But where nobody knows when it died, it may have been dead before it was given any of that.
-    Whatever is alone on its worker is meant in any case."""
+    cannot tell, that is what the log knows to run, and what stood next in line in each slot when its connection was
+    closed: starts and ends may have been on their way. What it was given later it has never seen; where nobody knows
+    when that was, that may be all of them. Whatever is alone on its worker is meant in any case."""
     begun = dict.fromkeys(worker.running, 0)
     if isinstance(event, WorkerVanished) and event.closed_at is not None:
-        next_in_line = (task_id for task_id in worker.held if task_id not in worker.running)
+        closed_at = seconds(event.closed_at)
+        next_in_line = (
+            task_id
+            for task_id in worker.held
+            if task_id not in worker.running and state.tasks[task_id].assigned_at <= closed_at
+        )
         begun |= {
             task_id: place // worker.slots
             for place, task_id in enumerate(islice(next_in_line, LINE_MAX * worker.slots))

@@ -166,6 +166,22 @@ def test_without_its_supervisor_the_log_and_the_line_tell(monkeypatch: pytest.Mo
     assert {event.budget for event in story.told(TaskRequeued) if event.task_id != "t1"} == {"none"}
 
 
+def test_what_a_worker_was_given_when_it_was_dead_is_not_held_against_the_task() -> None:
+    """It died, and before anybody knew, it was given another task: that one it has never seen."""
+    story = farm(workers=1, slots=2)
+    story.tell(submitted("t1"))
+    closed_at = utc(story.now)
+    story.wait(0.5, "w1")
+    story.tell(submitted("t2"))
+    assert list(story.worker("w1").held) == ["t1", "t2"]
+    incarnation = story.worker("w1").incarnation
+    story.tell(
+        WorkerVanished(worker_id="w1", incarnation=incarnation, machine="m1", lifeline="l1", closed_at=closed_at)
+    )
+    assert {event.task_id for event in story.told(TaskRequeued)} == {"t1", "t2"}
+    assert (len(story.task("t1").deaths), len(story.task("t2").deaths)) == (1, 0)
+
+
 @pytest.mark.parametrize(
     "how", ["silence", "synthetic", "exit of a drill", "stalled", "draining", "made up", "registered anew"]
 )
