@@ -139,6 +139,9 @@ class Succession:
         had claimed before it finds us, and claims again."""
         self._claims: set[str] = set()
         """Their ids, known before they are stored."""
+        self._told = asyncio.Event()
+        """No claim of ours is on its way: where the last one stands is known."""
+        self._told.set()
         self._bus = bus
         self._streams = streams
         self._log = log
@@ -178,7 +181,17 @@ class Succession:
         self._heard = (0, self._now())
         draft = self._writer.draft(claim)
         self._claims.add(draft.envelope.id)
-        self._settled = (await append_until_stored(self._log, [draft])).last
+        self._told.clear()
+        try:
+            self._settled = (await append_until_stored(self._log, [draft])).last
+        finally:
+            self._told.set()
+
+    async def told(self) -> None:
+        """Returns when it is known where our claim stands, if one is on its way. Before that nobody can tell whether
+        another one's comes after it: of two that are made at once, each process would hear of the other's first, and
+        give way."""
+        await self._told.wait()
 
     def note_incarnation(self, incarnation: int) -> None:
         """Of our own."""
@@ -189,7 +202,7 @@ class Succession:
         self._settled = 0
 
     def comes_after_us(self, recorded: Recorded) -> bool:
-        """A registration or claim that is not by one of our agents: whether it is a later process's."""
+        """A registration or claim that is not by one of our agents: whether it is a later process's. `told` first."""
         return recorded.sequence > self._settled and recorded.id not in self._claims
 
     def _is_ours(self, event: WorkerRegistered) -> bool:

@@ -7,6 +7,7 @@ twice. It is small, runs nothing of anybody else's, and starts a new agent only 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -278,6 +279,7 @@ class Supervisor:
         async with await until_answered(lambda: self._log.reader(after, tails)) as reader:
             while True:
                 for recorded in await reader.next():
+                    await self._succession.told()
                     orders.note(recorded.event)
                     stalls.note(recorded.event)
                     self._note(recorded)
@@ -355,13 +357,11 @@ class Supervisor:
         self._start_agent_if_none()
 
     async def _await_incarnation_after(self, incarnation: int) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RENEWAL_S_MAX):
                 while self._incarnation <= incarnation and self._agent is not None:
                     self._agent_told.clear()
                     await self._agent_told.wait()
-        except TimeoutError:
-            return
 
     # The end
 

@@ -8,14 +8,15 @@ import pytest
 
 from events.envelope import Draft
 from events.jetstream import JetStreamLog
-from events.log import Appended, Fence
+from events.log import Appended, EventLog, Fence
 from events.task import TaskStarted
 from events.worker import WorkerClaimed, WorkerExited, WorkerFailed, WorkerRegistered, WorkerStopped
-from events.writer import Writer
+from events.writer import Writer, append_until_stored
 from tests.simulation.test_worker import POLICY, Scene, sim, simulated
 from tests.simulation.worker import SimWorker
 from tests.waiting import is_kind, until
 from tests.worker.farm import Worker
+from worker import succession
 from worker.agent import SUPERSEDED
 from worker.lifeline import Lifeline
 from worker.ports import Processes
@@ -172,6 +173,40 @@ def test_of_two_that_come_at_once_not_both_leave(seed: int) -> None:
         assert sum(rival.alive for rival in rivals) == 1
 
     Scene(seed).play(acts)
+
+
+@simulated
+async def test_who_hears_of_another_claim_before_his_own_is_answered_stays(scene: Scene) -> None:
+    """The other one hears of his, which stands behind it, and gives way: so both would. Seed 10 with 200 faults."""
+    stored = append_until_stored
+    first, faster, overtaking = (scene.worker(host=f"worker-{number}") for number in (1, 2, 3))
+    claimed = False
+
+    async def slowly(log: EventLog, drafts: Sequence[Draft], fence: Fence | None = None) -> Appended:
+        nonlocal claimed
+        event = drafts[0].envelope.event
+        if isinstance(event, WorkerRegistered) and event.host == "worker-1" and not faster.alive:
+            faster.start()
+            await scene.farm.seen(is_kind(WorkerRegistered, host="worker-2"))
+        elif isinstance(event, WorkerClaimed) and event.host == "worker-1" and not claimed:
+            claimed = True  # for its agent was too late; since that one was made it follows the log
+            overtaking.start()
+            appended = await asyncio.shield(asyncio.create_task(send_late(log, drafts)))
+            await asyncio.sleep(1.0)
+            return appended
+        return await stored(log, drafts, fence=fence)
+
+    async def send_late(log: EventLog, drafts: Sequence[Draft]) -> Appended:
+        await scene.farm.seen(is_kind(WorkerClaimed, host="worker-3"))
+        return await stored(log, drafts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(succession, "append_until_stored", slowly)
+        first.start()
+        await has_given_way(faster)
+        await has_given_way(overtaking)
+    await scene.pass_time(LONG_S)
+    assert first.alive
 
 
 def registration(name: str) -> WorkerRegistered:
