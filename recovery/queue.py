@@ -23,11 +23,13 @@ Lane = tuple[int, int]
 
 
 class WaitingTasks:
-    """Adding, removing and looking at the next are O(1) in the number of tasks."""
+    """Adding, removing and looking at the next are O(1) in the number of tasks; but the first look after tasks have come
+    back that had queued before others (their accusers were wrong) sorts those that they wait with."""
 
     def __init__(self) -> None:
         self._lanes: dict[Lane, dict[Requirement, OrderedDict[str, Task]]] = {}
         self._size = 0
+        self._unsorted: set[tuple[Lane, Requirement]] = set()
 
     @classmethod
     def of(cls, tasks: Iterable[Task]) -> "WaitingTasks":
@@ -44,9 +46,12 @@ class WaitingTasks:
         return self._size
 
     def add(self, task: Task) -> None:
-        groups = self._lanes.setdefault(lane_of(task), {})
+        lane = lane_of(task)
+        groups = self._lanes.setdefault(lane, {})
         group = groups.setdefault(task.requires, OrderedDict())
         if task.task_id not in group:
+            if group and _arrival(group[next(reversed(group))]) > _arrival(task):
+                self._unsorted.add((lane, task.requires))
             group[task.task_id] = task
             self._size += 1
 
@@ -66,6 +71,7 @@ class WaitingTasks:
         """The waiting tasks, the next one first. Nothing is copied: look at as few as needed, and do not add or
         remove while looking. Whoever looks may put a requirement into `blocked`: its tasks are passed over from there
         on, at once. `ageing`: seconds of waiting for one step of priority."""
+        self._sort()
         lanes: dict[int, list[Lane]] = {}
         for lane in sorted(self._lanes):
             lanes.setdefault(lane[0], []).append(lane)
@@ -84,6 +90,14 @@ class WaitingTasks:
                 heappop(heads)
             else:
                 heapreplace(heads, (_rank(following, ageing), band, following))
+
+    def _sort(self) -> None:
+        while self._unsorted:
+            lane, requires = self._unsorted.pop()
+            groups = self._lanes.get(lane, {})
+            if requires in groups:
+                tasks = sorted(groups[requires].values(), key=_arrival)
+                groups[requires] = OrderedDict((task.task_id, task) for task in tasks)
 
     def _line(self, lanes: list[Lane], blocked: AbstractSet[Requirement]) -> Iterator[Task]:
         """All of one priority."""

@@ -19,6 +19,7 @@ from events.task import (
 from events.work import CommandWork
 from events.worker import Begun, Evidence, WorkerDraining, WorkerExited, WorkerFailed, WorkerSuspected, WorkerVanished
 from recovery import poison
+from recovery.frozen import freeze, thaw
 from tests.recovery.story import Story, policy_changed, registered, submitted
 
 FARM = tuple(f"w{number}" for number in range(1, 7))
@@ -264,6 +265,27 @@ def test_a_pardon_puts_a_suspect_back_in_line() -> None:
     )
     assert not story.state.suspects
     assert len(story.state.waiting) == 1
+
+
+def test_who_is_pardoned_waits_where_it_would_have_waited() -> None:
+    """Also for a leader that folds on from a snapshot. Seed 75 with 200 faults."""
+    story = farm(Policy(poison_deaths=1), workers=4)
+    story.tell(submitted("t1"), submitted("t2"))
+    story.leading = False
+    for task_id, begun in (("t1", ["t1"]), ("t2", [])):
+        worker_id = story.task(task_id).worker_id or ""
+        die(story, worker_id, *begun)
+        story.tell(
+            TaskRequeued(
+                task_id=task_id, attempt=1, worker_id=worker_id, reason="worker_failed", budget="infrastructure"
+            )
+        )
+    assert (list(story.state.suspects), story.state.waiting.ids()) == (["t1"], ["t2"])
+    story.tell(
+        SystemRecoveryStarted(incident_id="i1", incident_kind="mass_worker_loss", status="critical", affected_workers=3)
+    )
+    assert story.state.waiting.ids() == ["t1", "t2"]
+    assert thaw(freeze(story.state)).waiting.ids() == ["t1", "t2"]
 
 
 def test_another_policy_makes_and_unmakes_suspects() -> None:
