@@ -23,7 +23,7 @@ Lane = tuple[int, int]
 
 
 class WaitingTasks:
-    """Adding, removing and looking at the next are O(1) in the number of tasks; but the first look after tasks have come
+    """Adding, removing and looking at the next are O(1) in the number of tasks; but the first look after some have come
     back that had queued before others (their accusers were wrong) sorts those that they wait with."""
 
     def __init__(self) -> None:
