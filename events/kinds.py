@@ -25,6 +25,7 @@ from events.system import (
     RunCancelRequested,
     RunSubmitted,
     SystemRecoveryCompleted,
+    SystemRecoveryStaged,
     SystemRecoveryStarted,
     SystemStatusChanged,
     WatchContinued,
@@ -121,6 +122,7 @@ AnyEvent = (
     | RunCancelRequested
     | SystemStatusChanged
     | SystemRecoveryStarted
+    | SystemRecoveryStaged
     | SystemRecoveryCompleted
     | BreakerOpened
     | BreakerHalfOpened

@@ -170,6 +170,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # System status, shares of the expected workers
     degraded_below: Share = 0.8
     critical_below: Share = 0.5
+    mass_loss_within: Seconds = 10.0
+    """Workers that were lost within this time of each other, and left the system critical, were lost in one go: what
+    that costs is charged to no budget."""
 
     def __post_init__(self) -> None:
         for where, suspect_after, self_fence_after, failed_after, first_heartbeat_timeout in self._thresholds():

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from events.base import Moment, Number, Sequence, SystemEvent, Text
 from events.identity import Id
@@ -10,6 +10,9 @@ from events.policy import Policy
 
 SystemStatus = Literal["idle", "healthy", "degraded", "critical"]
 IncidentKind = Literal["mass_worker_loss", "coordinator_failover"]
+
+NAMED_MAX = 200
+"""Ids in a report: more are counted."""
 Doubt = Literal["clock_step", "stream_lag", "own_pause", "mass_silence", "heartbeats_lost"]
 """Why a leader does not trust its own eyes: the broker's clock has leapt; what it reads is old; it did not run itself;
 all workers fell silent at once; what it has read is not in the stream any more."""
@@ -111,6 +114,53 @@ class SystemRecoveryStarted(SystemEvent, tag="system.recovery_started", frozen=T
     affected_tasks: Sequence = 0
 
 
+class SystemRecoveryStaged(SystemEvent, tag="system.recovery_staged", frozen=True, kw_only=True):
+    """Behind a mass loss repairs begin again in stages: these workers are next. The stage is over when each of their
+    attempts has ended."""
+
+    incident_id: Id
+    stage: Number
+    workers: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=500)]
+
+
+class StageReport(Struct, frozen=True, kw_only=True):
+    """One stage of the repairs behind a mass loss."""
+
+    stage: Number
+    began_at: Moment
+    ended_at: Moment | None = None
+    workers: tuple[Id, ...] = ()
+    """The first `NAMED_MAX` of them."""
+    size: Sequence = 0
+    succeeded: Sequence = 0
+    failed: Sequence = 0
+    superseded: Sequence = 0
+
+
+class IncidentReport(Struct, frozen=True, kw_only=True):
+    """What a mass loss came to. Seconds count from the loss that made it one."""
+
+    workers: tuple[Id, ...] = ()
+    """Those that were missing at its beginning, and those that were lost while it was open; the first `NAMED_MAX`."""
+    workers_lost_together: Sequence = 0
+    """Of these, the ones that were lost in one go: what that cost is charged to no budget."""
+    tasks_preserved: Sequence = 0
+    """They were with workers that lived, and stayed there."""
+    tasks_requeued: Sequence = 0
+    tasks_uncharged: Sequence = 0
+    """Of these, the ones that ran: put back for nothing."""
+    tasks_lost: Sequence = 0
+    """They got a verdict because their worker was lost."""
+    attempts_succeeded: Sequence = 0
+    attempts_failed: Sequence = 0
+    attempts_superseded: Sequence = 0
+    stages: tuple[StageReport, ...] = ()
+    requeued_after_s: float | None = None
+    """When the last task of a lost worker was put back; None: there was none, or it was not."""
+    repairing_after_s: float | None = None
+    """When the first stage began."""
+
+
 class SystemRecoveryCompleted(SystemEvent, tag="system.recovery_completed", frozen=True, kw_only=True):
     incident_id: Id
     incident_kind: IncidentKind
@@ -120,6 +170,7 @@ class SystemRecoveryCompleted(SystemEvent, tag="system.recovery_completed", froz
     affected_workers: Sequence = 0
     affected_tasks: Sequence = 0
     message: Text = ""
+    report: IncidentReport | None = None
 
 
 class BreakerOpened(SystemEvent, tag="system.breaker_opened", frozen=True, kw_only=True):

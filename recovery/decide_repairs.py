@@ -11,13 +11,15 @@ from itertools import islice
 
 from events.base import Event
 from events.clock import utc
-from events.system import BreakerClosed, BreakerHalfOpened, BreakerOpened
+from events.system import BreakerClosed, BreakerHalfOpened, BreakerOpened, SystemRecoveryStaged
 from recovery.decide_workers import attempt_started
 from recovery.decisions import Decision
+from recovery.outages import KIND, in_force, next_size, open_stage
 from recovery.repairs import repairs_max, trips
 from recovery.state import State
 
 DOUBLINGS_MAX = 60
+STAGE_MAX = 500
 
 
 def owed_to_repairs(state: State, now: float) -> Iterator[Decision]:
@@ -26,6 +28,9 @@ def owed_to_repairs(state: State, now: float) -> Iterator[Decision]:
     status = state.breaker.status
     if not state.may_repair:
         return
+    if status == "closed" and not trips(state) and in_force(state) is not None:
+        yield from _staged(state, due, now)
+        return
     if status == "closed" and not trips(state):
         room = repairs_max(state) - len(state.repairing)
         yield from (_begun(state, worker_id, now) for worker_id in islice(due, max(0, room)))
@@ -33,6 +38,25 @@ def owed_to_repairs(state: State, now: float) -> Iterator[Decision]:
     decision = _opened(state, now) if status == "closed" else _after_opening(state, next(due, None), now)
     if decision is not None:
         yield decision
+
+
+def _staged(state: State, due: Iterator[str], now: float) -> Iterator[Decision]:
+    """Behind a mass loss: nothing begins before the tasks of those that were lost have been put back, and then a few
+    at first, and more when these are back."""
+    incident, outage = state.incidents.get(KIND), state.outage
+    if incident is None or outage is None or state.orphaned:
+        return
+    stage = open_stage(outage)
+    if stage is not None:
+        yield from (_begun(state, worker_id, now) for worker_id in stage.open if state.repairs.get(worker_id) <= now)
+        return
+    if state.measured_status() != "critical":
+        return  # the incident is about to be closed
+    size = min(next_size(outage), repairs_max(state) - len(state.repairing), STAGE_MAX)
+    workers = tuple(islice(due, max(0, size)))
+    if workers:
+        event = SystemRecoveryStaged(incident_id=incident.incident_id, stage=outage.stage + 1, workers=workers)
+        yield Decision(event, "repairs begin again in stages", incident.event_id, incident.event_id, incident.synthetic)
 
 
 def _begun(state: State, worker_id: str, now: float) -> Decision:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from events.system import EventParked, SystemRecoveryCompleted, SystemRecoveryStarted, SystemStatusChanged
 from recovery.decisions import Decision
 from recovery.entities import Incident
+from recovery.outages import KIND, affected_tasks, open_stage, report
 from recovery.state import State
 
 
@@ -34,19 +35,28 @@ def _mass_worker_loss(state: State, now: float) -> Iterator[Decision]:
     measured = state.measured_status()
     if incident is None:
         # On the recorded edge, so that an incident always follows the change of status that it answers.
-        if state.status == "critical" and measured == "critical":
+        outage = state.outage
+        if state.status == "critical" and measured == "critical" and outage is not None:
             event = SystemRecoveryStarted(
                 incident_id=f"loss-{state.events_sequence}",
                 incident_kind="mass_worker_loss",
                 status="critical",
                 affected_workers=state.workers_expected - state.workers_live,
-                affected_tasks=len(state.orphaned),
+                affected_tasks=affected_tasks(state, outage),
             )
-            yield Decision(event, "fewer workers live than critical_below", synthetic=state.status_made_up())
-    elif measured != "critical" and state.status == measured:
+            rule = "fewer workers live than critical_below, and one was lost"
+            yield Decision(event, rule, outage.event_id, synthetic=state.status_made_up())
+    elif measured != "critical" and state.status == measured and _settled(state):
         success = measured != "idle"
         message = "" if success else "no worker is expected any more"
         yield _completed(state, incident, now, success=success, message=message)
+
+
+def _settled(state: State) -> bool:
+    """Whether what was begun in the incident has come to its end; while nothing may be done, that is all there is."""
+    outage = state.outage
+    idle = state.measured_status() == "idle" or not state.may_repair
+    return idle or outage is None or (not state.orphaned and open_stage(outage) is None)
 
 
 def _coordinator_failover(state: State, now: float) -> Iterator[Decision]:
@@ -66,15 +76,17 @@ def _coordinator_failover(state: State, now: float) -> Iterator[Decision]:
 
 
 def _completed(state: State, incident: Incident, now: float, *, success: bool, message: str) -> Decision:
+    outage = state.outage if incident.kind == KIND else None
     event = SystemRecoveryCompleted(
         incident_id=incident.incident_id,
         incident_kind=incident.kind,
         status=state.measured_status(),
         success=success,
         duration_s=max(0.0, round(now - incident.started_at, 6)),
-        affected_workers=incident.affected_workers,
-        affected_tasks=incident.affected_tasks,
+        affected_workers=incident.affected_workers if outage is None else len(outage.missing),
+        affected_tasks=incident.affected_tasks if outage is None else affected_tasks(state, outage),
         message=message,
+        report=None if outage is None else report(outage),
     )
     cause = incident.event_id
     return Decision(event, "the incident's end state is verified", cause, cause, incident.synthetic)

@@ -20,6 +20,7 @@ from recovery.entities import Late, Quarantined, Result, Task
 from recovery.indexes import orphaned
 from recovery.lifecycle import WAITING
 from recovery.needs import stranded_at
+from recovery.outages import spares
 from recovery.pacing import charged, open_at
 from recovery.placement import Placement
 from recovery.poison import quarantined
@@ -150,6 +151,8 @@ def owed_to_orphans(state: State, now: float) -> Iterator[Decision]:
             decision = quarantine(task)
         elif task.status == "assigned":
             decision = _requeued(task, "worker_failed", "none", "worker failed before it started")
+        elif spares(state, task):
+            decision = _requeued(task, "worker_failed", "none", "its worker was lost together with others")
         else:
             decision = _charge_infrastructure(state, task, "worker_failed", "its worker failed under it")
         if isinstance(decision.event, TaskRequeued):

@@ -26,6 +26,7 @@ from recovery.flapping import expiry
 from recovery.indexes import failed_after, owes_at, silent_until, suspect_after
 from recovery.ladder import choose
 from recovery.lifecycle import LIVE
+from recovery.outages import failures as failures_in_outage
 from recovery.repairs import acts
 from recovery.schedule import backoff_s
 from recovery.state import State
@@ -257,6 +258,8 @@ def _new_attempt(state: State, worker: Worker, now: float) -> Decision:
     horizon = now - policy.recovery_attempts_window
     failures = sum(at > horizon for at in worker.attempts_failed)
     recent = sum(at > horizon for at in worker.attempts_ended)
+    in_outage = failures_in_outage(state, worker)
+    failures = failures if in_outage is None else in_outage
     if failures >= policy.max_recovery_attempts:
         event = WorkerPermanentlyFailed(
             worker_id=worker.worker_id,

@@ -1,8 +1,7 @@
 """What the core remembers of a worker, a task, a recovery attempt. Plain records: `evolve` alone writes them."""
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from events.failures import ErrorCode, FailureReason, StrategyName
 from events.system import IncidentKind, SystemStatus
@@ -142,34 +141,6 @@ class Attempt:
 class FailedRung(NamedTuple):
     at: float
     strategy: StrategyName
-
-
-class LastEnd(NamedTuple):
-    """How the last attempt to bring a worker back ended."""
-
-    at: float
-    failed: bool
-
-
-@dataclass(slots=True)
-class Breaker:
-    """Over all attempts to bring workers back. A worker counts once, by the end of its last attempt."""
-
-    status: Literal["closed", "open", "half_open"] = "closed"
-    until: float = 0.0
-    """While it is open: when a single attempt is let through."""
-    times: int = 0
-    """How often in a row it was opened."""
-    event_id: str = ""
-    """The last event that changed its status."""
-    ends: OrderedDict[str, LastEnd] = field(default_factory=OrderedDict)
-    """By worker, within the policy's window, oldest first; from the last time on that it was closed."""
-    failed: int = 0
-    """How many of these failed."""
-    probe: str = ""
-    """The worker whose attempt was let through, while it is half open."""
-    probe_failed: bool | None = None
-    """What became of that; None: nothing yet."""
 
 
 class Cordon(NamedTuple):
@@ -321,8 +292,12 @@ class Task:
     worker_id: str | None = None
     """Who has it, or had it last."""
     incarnation: int = 0
+    assigned_sequence: int = 0
+    """Of the event by which whoever has it came to have it."""
     infrastructure_used: int = 0
     verdict_used: int = 0
+    spared: int = 0
+    """How often it was put back uncharged although it ran: its worker was lost together with many."""
     result: Result | None = None
     cancel_requested: bool = False
     revoked: bool = False

@@ -19,6 +19,7 @@ from recovery.flapping import note_return
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_made_up, index_worker, load_level
 from recovery.lifecycle import ATTEMPT
+from recovery.outages import lost_together, note_attempt
 from recovery.record import note
 from recovery.repairs import note_attempt_end
 from recovery.state import State
@@ -136,8 +137,10 @@ def _ended(
         worker.unavailable = {}
         index_made_up(state, worker)
     elif isinstance(event, WorkerRecoveryFailed):
-        worker.attempts_failed.append(recorded.time)
+        if not lost_together(state, worker.worker_id):
+            worker.attempts_failed.append(recorded.time)
         worker.rungs_failed.append(FailedRung(recorded.time, attempt.strategy))
+    note_attempt(state, worker.worker_id, recorded.time, event)
     index_availability(state, worker, was=level)
     index_worker(state, worker)
     return True

@@ -4,9 +4,9 @@ from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
 from events.system import BreakerClosed, BreakerHalfOpened, BreakerOpened
-from recovery.entities import Breaker
 from recovery.handlers import Handler
 from recovery.indexes import index_breaker
+from recovery.repair_entities import Breaker
 from recovery.state import State
 
 

@@ -15,6 +15,7 @@ from events.system import (
     RecoveryPaused,
     RecoveryResumed,
     SystemRecoveryCompleted,
+    SystemRecoveryStaged,
     SystemRecoveryStarted,
     SystemStatusChanged,
     WatchContinued,
@@ -23,6 +24,7 @@ from recovery import evolve_forecast, needs
 from recovery.entities import Incident, Loss, Pause, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_breaker, index_worker
+from recovery.outages import KIND, note_opened, note_stage, open_stage
 from recovery.pacing import dated
 from recovery.poison import MASS, pardon, refile
 from recovery.state import State
@@ -170,6 +172,10 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
 
 
 def _date_breaker(state: State, now: float) -> None:
+    for worker_id, lost in state.lost_lately.items():
+        state.lost_lately[worker_id] = lost._replace(at=min(lost.at, now))
+    if state.outage is not None:
+        state.outage.since = min(state.outage.since, now)
     breaker = state.breaker
     breaker.until = min(breaker.until, now + state.policy.breaker_open_max)
     for worker_id, end in breaker.ends.items():
@@ -193,6 +199,8 @@ def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStar
         return False
     if event.incident_kind == "coordinator_failover":
         state.failover_unreported = False
+    if event.incident_kind == KIND:
+        note_opened(state, recorded)
     state.incidents[event.incident_kind] = Incident(
         incident_id=event.incident_id,
         kind=event.incident_kind,
@@ -219,6 +227,19 @@ def recovery_completed(state: State, recorded: Recorded, event: SystemRecoveryCo
     if incident is None or incident.incident_id != event.incident_id:
         return False
     del state.incidents[event.incident_kind]
+    if event.incident_kind == KIND:
+        state.outage = None
+    return True
+
+
+def recovery_staged(state: State, recorded: Recorded, event: SystemRecoveryStaged) -> bool:
+    incident, outage = state.incidents.get(KIND), state.outage
+    if incident is None or outage is None or incident.incident_id != event.incident_id:
+        return False
+    workers = tuple(name for name in event.workers if name in state.attempts)
+    if event.stage != outage.stage + 1 or open_stage(outage) is not None or not workers:
+        return False
+    note_stage(state, workers, recorded.time)
     return True
 
 
@@ -238,6 +259,7 @@ HANDLERS: dict[type[Event], Handler] = {
     DetectorDegraded: detector_degraded,
     SystemStatusChanged: status_changed,
     SystemRecoveryStarted: recovery_started,
+    SystemRecoveryStaged: recovery_staged,
     SystemRecoveryCompleted: recovery_completed,
     EventParked: event_parked,
     QuarantineReleased: quarantine_released,

@@ -26,6 +26,7 @@ from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_task, index_useless, load_level, orphaned, takes_work
 from recovery.lifecycle import TASK, WAITING, TaskStatus
 from recovery.needs import note_said
+from recovery.outages import note_completed, note_requeued
 from recovery.overdue import hung_from, limit_s
 from recovery.pacing import charged
 from recovery.poison import file_waiting, note_crash, note_verdict, quarantined
@@ -127,6 +128,7 @@ def assigned(state: State, recorded: Recorded, event: TaskAssigned) -> bool:
     task.attempt, task.assigned_at = event.attempt, recorded.time
     task.worker_id = event.worker_id
     task.incarnation = event.incarnation
+    task.assigned_sequence = recorded.sequence
     task.revoked = task.began = task.hung = task.forgotten = task.condemned = False
     task.stranded = False
     task.isolated = event.isolated
@@ -241,6 +243,7 @@ def requeued(state: State, recorded: Recorded, event: TaskRequeued) -> bool:
         state.requeues_until = charged(state.policy, state.requeues_until, recorded.time)
     _let_go(state, task, recorded.time)
     change(state, task, TASK[task.status, TaskRequeued], recorded)
+    began = task.began
     if event.budget == "infrastructure":
         task.infrastructure_used += 1
     elif event.budget == "verdict":
@@ -249,6 +252,7 @@ def requeued(state: State, recorded: Recorded, event: TaskRequeued) -> bool:
     task.queued_sequence = recorded.sequence
     file_waiting(state, task, recorded.time)
     index_task(state, task)
+    note_requeued(state, task, recorded, event, began=began)
     return True
 
 
@@ -256,6 +260,7 @@ def completed(state: State, recorded: Recorded, event: TaskCompleted) -> bool:
     task = state.tasks.get(event.task_id)
     if task is None or (task.status, TaskCompleted) not in TASK:
         return False
+    orphan = orphaned(state, task)
     _let_go(state, task, recorded.time)
     change(state, task, TASK[task.status, TaskCompleted], recorded)
     if event.verdict == "quarantined" and event.deaths and task.work is not None:
@@ -268,6 +273,7 @@ def completed(state: State, recorded: Recorded, event: TaskCompleted) -> bool:
     if not open_tasks:
         del state.runs[task.run_id]
     index_task(state, task)
+    note_completed(state, recorded, event, orphan=orphan)
     return True
 
 

@@ -27,20 +27,19 @@ from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_made_up, index_worker, load_level
 from recovery.lifecycle import ATTEMPT, LEAVING, LIVE, WORKER, WorkerStatus
 from recovery.needs import count_labels
+from recovery.outages import COUNTED_LIVE, EXPECTED, note_change
 from recovery.state import State
 
-EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
-COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
 
-
-def _change(state: State, worker: Worker, status: WorkerStatus, now: float) -> None:
+def _change(state: State, worker: Worker, status: WorkerStatus, recorded: Recorded) -> None:
     """Moves a worker to another status and keeps the counts."""
     if (status in EXPECTED) != (worker.status in EXPECTED):
-        count_labels(state, worker.labels, 1 if status in EXPECTED else -1, now)
+        count_labels(state, worker.labels, 1 if status in EXPECTED else -1, recorded.time)
     state.workers_live += (status in COUNTED_LIVE) - (worker.status in COUNTED_LIVE)
     state.workers_expected += (status in EXPECTED) - (worker.status in EXPECTED)
     worker.leaving = worker.leaving and status in LEAVING
-    worker.status = status
+    before, worker.status = worker.status, status
+    note_change(state, worker, before, recorded)
 
 
 def _finish(state: State, worker: Worker, level: int | None) -> bool:
@@ -92,7 +91,7 @@ def registered(state: State, recorded: Recorded, event: WorkerRegistered) -> boo
     worker.registered_at = worker.moved_at = recorded.time
     worker.stall = None
     worker.event_id = recorded.id
-    _change(state, worker, status, recorded.time)
+    _change(state, worker, status, recorded)
     release_held(state, worker, recorded)
     index_made_up(state, worker)
     return _finish(state, worker, None)
@@ -110,7 +109,7 @@ def transition(
         return None
     level = load_level(worker)
     before = worker.status
-    _change(state, worker, status, recorded.time)
+    _change(state, worker, status, recorded)
     worker.event_id = recorded.id
     if before in LIVE and status not in LIVE:
         note_end(state, worker, recorded, draining=before == "draining")
@@ -259,7 +258,7 @@ def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> boo
     forgive(worker)
     if worker.incarnation > worker.failed_incarnation:
         # It came back by itself while it was excluded.
-        _change(state, worker, "alive", recorded.time)
+        _change(state, worker, "alive", recorded)
         index_made_up(state, worker)
     return _finish(state, worker, None)
 

@@ -9,7 +9,8 @@ from math import floor
 from events.base import Event
 from events.policy import Policy
 from events.worker import WorkerRecoveryFailed, WorkerRecoverySuperseded
-from recovery.entities import Attempt, Breaker, LastEnd, Worker
+from recovery.entities import Attempt, Worker
+from recovery.repair_entities import Breaker, LastEnd
 from recovery.state import State
 
 WAITING = frozenset({"await", "escalate"})

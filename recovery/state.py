@@ -10,7 +10,6 @@ from events.system import SystemStatus
 from recovery.detectors import Arrivals, Detector
 from recovery.entities import (
     Beat,
-    Breaker,
     CutOff,
     Ends,
     Incident,
@@ -26,6 +25,7 @@ from recovery.forecasts import FarmAttempts, Outlook, Trend
 from recovery.predictions import TrackRecord
 from recovery.queue import ByPriority, Requirement, WaitingTasks
 from recovery.record import Records
+from recovery.repair_entities import Breaker, Lost, Outage
 from recovery.rules import RuleBook
 from recovery.timers import Timers
 
@@ -78,6 +78,10 @@ class State:
     status: SystemStatus = "idle"
     incidents: dict[str, Incident] = field(default_factory=dict)
     """Open incidents by kind."""
+    outage: Outage | None = None
+    """What is known of the last loss that left the system critical, while that is not over."""
+    lost_lately: OrderedDict[str, Lost] = field(default_factory=OrderedDict)
+    """Workers that were lost within the policy's `mass_loss_within` of the last such loss, oldest first."""
     breaker: Breaker = field(default_factory=Breaker)
     failover_unreported: bool = False
     """A leader has followed another that did not step down in order."""
@@ -168,6 +172,8 @@ class State:
     has started."""
     made_up: dict[str, str] = field(default_factory=dict)
     """Workers that are missing because of a synthetic failure, with its label."""
+    missing: dict[str, None] = field(default_factory=dict)
+    """Workers that are expected and do not live, or are of no use."""
     workers_live: int = 0
     workers_expected: int = 0
 

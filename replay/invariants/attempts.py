@@ -9,9 +9,10 @@ from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
 from events.failures import AWAIT, REPLACE, Rung
-from replay.invariants import cordons, repairs
+from replay.invariants import cordons, outages, repairs
 from replay.invariants.case import Case
-from replay.invariants.world import Attempt, Worker, World
+from replay.invariants.repair_world import Attempt
+from replay.invariants.world import Worker, World
 
 LADDER = "ladder"
 FADING = 100
@@ -96,6 +97,8 @@ def _attempt_ended(
     one.ends = [at for at in one.ends if at > horizon]
     one.tried = [(at, strategy) for at, strategy in one.tried if at > horizon]
     cordons.note_return(world, one)
+    lost_together = world.lost_together(one.worker_id)
+    outages.note_attempt(world, one, event)
     if isinstance(event, worker.WorkerRecoverySuperseded):
         return
     success = isinstance(event, worker.WorkerRecoverySucceeded)
@@ -107,7 +110,8 @@ def _attempt_ended(
         one.synthetic = None
         one.unavailable.clear()
     else:
-        one.failures.append(recorded.time)
+        if not lost_together:
+            one.failures.append(recorded.time)
         one.tried.append((recorded.time, attempt.strategy))
 
 

@@ -14,7 +14,19 @@ from events.clock import seconds
 from events.envelope import Envelope, Provenance, Recorded
 from events.worker import RecordedHeartbeat
 from replay.beat_fold import BeatFold
-from replay.invariants import cordons, fleet, foresight, orders, poison, repairs, silence, tasks, usefulness, workers
+from replay.invariants import (
+    cordons,
+    fleet,
+    foresight,
+    orders,
+    outages,
+    poison,
+    repairs,
+    silence,
+    tasks,
+    usefulness,
+    workers,
+)
 from replay.invariants.case import Case
 from replay.invariants.folding import apply
 from replay.invariants.reproduction import Reproduction
@@ -59,6 +71,7 @@ JUDGES: dict[type[Event], Callable[[Case, Any], None]] = {
     system.PaceChanged: silence.judge_pace,
     system.SystemStatusChanged: fleet.judge_status,
     system.SystemRecoveryStarted: fleet.judge_incident_opened,
+    system.SystemRecoveryStaged: outages.judge_staged,
     system.SystemRecoveryCompleted: fleet.judge_incident_closed,
 }
 """All that a leader decides. The same events without provenance are somebody's word, and are folded like any other."""

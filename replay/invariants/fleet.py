@@ -9,9 +9,11 @@ from events.system import (
     DetectorDegraded,
     EventParked,
     SystemRecoveryCompleted,
+    SystemRecoveryStaged,
     SystemRecoveryStarted,
     SystemStatusChanged,
 )
+from replay.invariants import outages
 from replay.invariants.case import Case
 from replay.invariants.silence import common_silence_min
 from replay.invariants.world import LIVE, World
@@ -63,6 +65,7 @@ def judge_incident_opened(case: Case, event: SystemRecoveryStarted) -> None:
     if event.incident_kind == "mass_worker_loss":
         case.labelled(*world.status_labels())
         case.require(world.measured_status() == "critical", "one-incident", f"the system is {world.measured_status()}")
+        case.require(world.outage is not None, "one-incident", "no worker was lost")
         return
     held = world.counts["assigned"] + world.counts["running"]
     if event.affected_tasks != held:
@@ -88,15 +91,20 @@ def _incident_opened(world: World, _: Recorded, event: SystemRecoveryStarted) ->
     if event.incident_kind not in world.incidents:
         world.incidents[event.incident_kind] = event.incident_id
         world.incident_labels[event.incident_kind] = world.synthetic
+        if event.incident_kind == outages.KIND:
+            outages.note_opened(world)
 
 
 def _incident_closed(world: World, _: Recorded, event: SystemRecoveryCompleted) -> None:
     if world.incidents.get(event.incident_kind) == event.incident_id:
         del world.incidents[event.incident_kind]
+        if event.incident_kind == outages.KIND:
+            world.outage = None
 
 
 FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     SystemStatusChanged: _status_changed,
     SystemRecoveryStarted: _incident_opened,
+    SystemRecoveryStaged: outages.fold_staged,
     SystemRecoveryCompleted: _incident_closed,
 }

@@ -7,9 +7,11 @@ from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
 from events.system import BreakerClosed, BreakerHalfOpened, BreakerOpened
+from replay.invariants import outages
 from replay.invariants.case import Case
+from replay.invariants.repair_world import Attempt, Repairs
 from replay.invariants.silence import ROUNDING_S
-from replay.invariants.world import Attempt, Repairs, Worker, World
+from replay.invariants.world import Worker, World
 
 
 def note_end(world: World, one: Worker, attempt: Attempt, *, failed: bool | None) -> None:
@@ -30,6 +32,7 @@ def note_doubt(world: World) -> None:
     repairs = world.repairs
     repairs.until = min(repairs.until, world.time + world.policy.breaker_open_max)
     repairs.ends = {key: (min(at, world.time), failed) for key, (at, failed) in repairs.ends.items()}
+    outages.note_doubt(world)
 
 
 def _opened(world: World, _: Recorded, event: BreakerOpened) -> None:
@@ -60,6 +63,7 @@ def judge_beginning(case: Case, one: Worker, attempt: Attempt) -> None:
         allowed = repairs.breaker == "half_open" and repairs.probe == one.worker_id and repairs.probe_failed is None
         case.require(allowed, "breaker", f"its attempt begins, and the breaker is {repairs.breaker}")
         return
+    outages.judge_beginning(case, one, attempt)
     if repairs.batch != case.batch:
         repairs.batch, repairs.begun = case.batch, 0
     repairs.begun += 1

@@ -102,6 +102,7 @@ def _requeued(world: World, _: Recorded, event: task.TaskRequeued) -> None:
     one.replaced = (one.attempt, one.worker_id or "", one.incarnation) if unreported else None
     if event.reason == "worker_failed":
         world.requeues_until = max(world.requeues_until, world.time) + 1.0 / world.policy.requeue_rate
+    one.spared += event.reason == "worker_failed" and event.budget == "none" and one.began
     world.let_go(one)
     world.move(one, "queued")
     one.infrastructure_used += event.budget == "infrastructure"

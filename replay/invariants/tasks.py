@@ -11,6 +11,7 @@ from events.task import (
     Verdict,
 )
 from replay.invariants.case import Case
+from replay.invariants.outages import is_spared, judge_spared
 from replay.invariants.poison import judge_alone, judge_quarantined
 from replay.invariants.silence import ROUNDING_S, common_silence_min
 from replay.invariants.usefulness import FAILED, PASSED, judge_taken_back
@@ -196,6 +197,7 @@ def _judge_label(case: Case, one: Task) -> None:
 
 def _judge_budget(case: Case, event: TaskRequeued, one: Task) -> None:
     policy, submitted = case.world.policy, one.submitted
+    judge_spared(case, event, one)
     if event.budget == "infrastructure":
         allowed = _own(submitted.infrastructure_retries, policy.infrastructure_retries)
         used = one.infrastructure_used
@@ -211,7 +213,7 @@ def _judge_budget(case: Case, event: TaskRequeued, one: Task) -> None:
             f"a verdict retry pays for {event.reason}",
         )
     else:
-        free = event.reason in PAID_BY_NOBODY or not one.began
+        free = event.reason in PAID_BY_NOBODY or not one.began or event.reason == "worker_failed"
         case.require(free, "budgets", f"nobody pays for {event.reason} of an attempt that had started")
         return
     case.require(used < allowed, "budgets", f"{event.budget} retry {used + 1} of {allowed}")
@@ -295,6 +297,7 @@ def _judge_without_result(case: Case, event: TaskCompleted, one: Task) -> None:
             case.blame("operator-obeyed", "recovery is off, and a task is given up with its worker")
         _judge_label(case, one)
         _judge_exhausted(case, one)
+        case.require(not is_spared(case.world, one), "budgets", "it is given up, and its worker was lost with others")
     elif event.verdict not in ("cancelled", "quarantined"):
         case.blame("current-result", f"its verdict is {event.verdict}, and no attempt has reported that")
 

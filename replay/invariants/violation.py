@@ -112,6 +112,11 @@ INVARIANTS: dict[str, Invariant] = {
     "repairs-share": Invariant(
         "No more workers are under repair at once than the policy's share of the expected ones, or one.", _DEFECT
     ),
+    "staged-repairs": Invariant(
+        "Behind a mass loss nothing is repaired before the tasks of lost workers have been put back; then repairs "
+        "begin in stages, each when the one before is over, and twice as large at most if that brought somebody back.",
+        _DEFECT,
+    ),
     "breaker": Invariant(
         "The breaker opens when so many workers as the policy says were not brought back lately, for its time; while "
         "it is not closed one attempt begins, as a probe; its success closes it, its failure doubles the time.",

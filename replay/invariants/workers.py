@@ -16,9 +16,10 @@ from events.worker import (
 )
 from replay.invariants.attempts import judge_rung
 from replay.invariants.case import Case
+from replay.invariants.repair_world import Attempt
 from replay.invariants.repairs import judge_beginning
 from replay.invariants.silence import ROUNDING_S, patience
-from replay.invariants.world import LIVE, Attempt, Worker
+from replay.invariants.world import LIVE, Worker
 
 
 def _worker(case: Case, worker_id: str) -> Worker | None:
@@ -303,9 +304,13 @@ def _stage(case: Case, one: Worker, number: int, *stages: str) -> Attempt | None
 
 
 def _recent(case: Case, one: Worker) -> tuple[int, int]:
-    """How many attempts have failed within the window, and how many have ended with or without success."""
+    """How many attempts have failed within the window, or in the present outage; how many have ended, in any way."""
     horizon = case.now - case.world.policy.recovery_attempts_window
-    return sum(at > horizon for at in one.failures), sum(at > horizon for at in one.ends)
+    outage = case.world.outage
+    failures = sum(at > horizon for at in one.failures)
+    if outage is not None and case.world.lost_together(one.worker_id):
+        failures = outage.failures.get(one.worker_id, 0)
+    return failures, sum(at > horizon for at in one.ends)
 
 
 def _standing(one: Worker) -> str:

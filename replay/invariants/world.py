@@ -11,6 +11,7 @@ from events.failures import FailureReason
 from events.policy import Policy
 from events.worker import RecordedHeartbeat
 from replay.invariants.foreseen import Gauges, Open, Trust, copied, note_gauges
+from replay.invariants.repair_world import Attempt, Outage, Repairs
 
 LIVE = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts."""
@@ -22,33 +23,6 @@ LEAVING = MISSING | {"draining"}
 """In which an order to end still stands."""
 
 STATUSES = ("queued", "isolated", "assigned", "running", "finished", "returned", "final")
-
-
-PASSIVE = frozenset({"await", "escalate"})
-"""Strategies under which nothing is done."""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """An open attempt to bring a worker back."""
-
-    number: int
-    incarnation: int
-    not_before: float
-    strategy: str = "await"
-    reason: str = "unknown"
-    status: str = "scheduled"
-    deadline: float = 0.0
-    acted: bool = False
-    """Somebody has said what came of what its strategy does."""
-    answered: bool = False
-    spoiled: bool = False
-    """It cannot succeed any more: its strategy could not be carried out, its new agent died, or failed again."""
-
-    @property
-    def acts(self) -> bool:
-        """It does more than wait."""
-        return self.strategy not in PASSIVE
 
 
 class Stall(NamedTuple):
@@ -145,6 +119,8 @@ class Task:
     """Of its worker when it came to hold the task; -1: nobody holds it."""
     infrastructure_used: int = 0
     verdict_used: int = 0
+    spared: int = 0
+    """How often it was put back uncharged although it ran."""
     began: bool = False
     """The present attempt has been seen to start."""
     result: task.TaskAttemptFinished | None = None
@@ -172,24 +148,6 @@ class Task:
     """It was handed back by a worker that knew nothing of it."""
     batch: int = 0
     """The last batch that decided something about it."""
-
-
-@dataclass(slots=True)
-class Repairs:
-    """What is being done at once to bring workers back, and the breaker over it."""
-
-    under_way: set[str] = field(default_factory=set)
-    """Workers whose attempt does something and has begun."""
-    breaker: str = "closed"
-    until: float = 0.0
-    times: int = 0
-    probe: str = ""
-    probe_failed: bool | None = None
-    ends: dict[str, tuple[float, bool]] = field(default_factory=dict)
-    """By worker: when its last attempt ended, and whether it failed; since the breaker was closed last."""
-    batch: int = 0
-    begun: int = 0
-    """Attempts that this batch begins."""
 
 
 class Loss(NamedTuple):
@@ -256,6 +214,9 @@ class World:
         self.expected = 0
         self.status = "idle"
         self.repairs = Repairs()
+        self.outage: Outage | None = None
+        self.lost_lately: dict[str, tuple[float, int]] = {}
+        """When workers were lost, within the policy's time, and by which event."""
         self.incidents: dict[str, str] = {}
         """Ids of open incidents, by kind."""
         self.incident_labels: dict[str, str | None] = {}
@@ -347,7 +308,33 @@ class World:
         if one.status in LIVE and status not in LIVE:
             self.release(one)
         one.leaving = one.leaving and status in LEAVING
+        lost = one.status in PRESENT and status in EXPECTED - PRESENT
         one.status = status
+        self._note_loss(one.worker_id, lost=lost)
+
+    def _note_loss(self, worker_id: str, *, lost: bool) -> None:
+        if not self.in_outage:
+            self.outage = None
+        if not lost:
+            return
+        self.lost_lately[worker_id] = self.time, self.sequence
+        horizon = self.time - self.policy.mass_loss_within
+        self.lost_lately = {key: lost for key, lost in self.lost_lately.items() if lost[0] >= horizon}
+        if self.outage is not None:
+            self.outage.together.add(worker_id)
+        elif self.measured_status() == "critical":
+            first = min(sequence for _, sequence in self.lost_lately.values())
+            self.outage = Outage(set(self.lost_lately), first)
+
+    @property
+    def in_outage(self) -> bool:
+        critical = "mass_worker_loss" in self.incidents or self.measured_status() == "critical"
+        return self.outage is not None and critical
+
+    def lost_together(self, worker_id: str | None) -> bool:
+        """Whether it was lost in one go with others, and that is not over."""
+        outage = self.outage
+        return self.in_outage and outage is not None and worker_id in outage.together and len(outage.together) > 1
 
     def release(self, one: Worker) -> None:
         """The incarnation is over: what it held is nobody's."""

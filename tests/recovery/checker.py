@@ -41,6 +41,7 @@ def check(state: State, now: float, *, budgets: bool = True) -> None:
     _check_useless(state, now)
     _check_effects(state)
     _check_repairs(state, now)
+    _check_outage(state)
     _check_foresight(state, now)
     if budgets:
         _check_budgets(state)
@@ -222,6 +223,27 @@ def _check_timers(state: State, now: float) -> None:
                 assert at <= now + moment, f"{worker} owes something before {at}"
 
 
+def _check_outage(state: State) -> None:
+    gone = {
+        key for key, one in state.workers.items() if one.status in EXPECTED and one.status not in ("alive", "suspect")
+    }
+    assert set(state.missing) == gone
+    assert set(state.lost_lately) <= set(state.workers)
+    sequences = [lost.sequence for lost in state.lost_lately.values()]
+    assert sequences == sorted(sequences)
+    outage = state.outage
+    if outage is None:
+        return
+    assert set(outage.together) <= set(outage.missing) <= set(state.workers)
+    assert outage.uncharged <= outage.requeued
+    for stage in outage.stages:
+        assert len(stage.open) + stage.succeeded + stage.failed + stage.superseded == len(stage.workers), stage
+        assert set(stage.open) <= set(state.attempts)
+        assert (stage.ended_at is None) == bool(stage.open)
+    assert not any(stage.open for stage in outage.stages[:-1])
+    assert outage.failures.total() == outage.failed
+
+
 def _check_repairs(state: State, now: float) -> None:
     """Attempts that only wait begin at their time; of the others only so many are under way."""
     attempts = {name: worker.attempt for name, worker in state.workers.items() if worker.attempt is not None}
@@ -279,7 +301,7 @@ def _check_effects(state: State) -> None:
         assert (worker_id in state.effects) == (
             owed and attempt is not None and not attempt.acted and not attempt.error
         ), worker
-        assert all(rung.at in worker.attempts_failed for rung in worker.rungs_failed), worker
+        assert all(rung.at in worker.attempts_ended for rung in worker.rungs_failed), worker
     assert set(state.effects) <= set(state.workers)
     assert all(record.succeeded + record.failed < 100 for record in state.records.values())
 

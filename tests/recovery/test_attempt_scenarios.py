@@ -90,11 +90,12 @@ def test_3_the_count_resets_after_the_stable_time() -> None:
 
 
 def test_without_the_stable_time_the_count_goes_on() -> None:
-    story = Story(Policy(recovery_attempt_timeout=5.0))
+    # Attempts last 5 s, with a second at most between them, whatever the jitter: 7.5 s on, the second is under way.
+    story = Story(Policy(recovery_attempt_timeout=5.0, recovery_interval=1.0))
     story.join("w1")
     for _ in range(2):
         story.tell(WorkerExited(worker_id="w1", incarnation=story.worker("w1").incarnation, exit_code=1))
-        story.wait(7.0)
+        story.wait(7.5)
         story.come_back("w1")
         story.wait(10.0, "w1")
     assert [event.attempt for event in story.told(WorkerRecoveryFailed)] == [1, 2]

@@ -53,7 +53,7 @@ def test_15_one_incident_with_a_start_and_an_end() -> None:
     (closed,) = story.told(SystemRecoveryCompleted)
     assert (closed.incident_id, closed.success, closed.status) == (opened.incident_id, True, "degraded")
     assert closed.duration_s == 30.0
-    assert closed.affected_workers == 3
+    assert closed.affected_workers == 4
     for name in ("w3", "w4"):
         story.come_back(name)
     assert [event.status for event in story.told(SystemStatusChanged)] == [

@@ -29,6 +29,7 @@ from tests.replay import (
     test_invariants_foresight,
     test_invariants_ladder,
     test_invariants_leaders,
+    test_invariants_outages,
     test_invariants_poison,
     test_invariants_repairs,
     test_invariants_tasks,
@@ -270,6 +271,7 @@ def test_every_promise_is_broken_by_some_test() -> None:
     for table in (test_invariants_tasks.TABLE, test_invariants_workers.TABLE, test_invariants_leaders.SYSTEM):
         named |= {name for row in table for name in row[3].split()}
     named |= {row[3] for row in (*test_invariants_cordons.TABLE, *test_invariants_repairs.TABLE)}
+    named |= {row[3] for row in test_invariants_outages.TABLE}
     named |= {name for *_, name in test_invariants_useless.WRONG if name is not None}
     named |= {row[3] for row in test_invariants_ladder.WRONG}
     named.add(test_invariants_foresight.FORESEEN)

@@ -283,7 +283,7 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
     ("decided under whoever has it", late, complete_late(), "one-live-attempt"),
     ("its late success is left out", late_and_handed_back, complete_late(verdict="failed"), "current-result"),
     ("another attempt is said to have passed", late_and_handed_back, complete_late(attempt=2), "current-result"),
-    ("faster than the rate", fast, requeue(task_id="t2", worker_id="w2"), "paced"),
+    ("faster than the rate", fast, requeue(task_id="t2", worker_id="w2", budget="none"), "paced"),
     ("put back though recovery is off", both(OFF, exits), requeue(), "operator-obeyed"),
     ("given up though recovery is off", both(OFF_AND_POOR, exits), complete(verdict="crashed"), "operator-obeyed"),
     (
@@ -328,7 +328,7 @@ RIGHT: list[tuple[str, Given, Wrong]] = [
     ("stranded", told(submitted("t4", requires={"gpu": "yes"})), strand("t4", {"gpu": "yes"})),
     ("called off", late, revoked_from("w2")),
     ("passed late", late_and_handed_back, complete_late()),
-    ("at the rate", both(fast, lambda story: story.wait(1.0)), requeue(task_id="t2", worker_id="w2")),
+    ("at the rate", both(fast, lambda story: story.wait(1.0)), requeue(task_id="t2", worker_id="w2", budget="none")),
     ("final for want of a permission", both(RETRIES, denied), complete(verdict="failed")),
 ]
 

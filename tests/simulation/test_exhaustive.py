@@ -105,6 +105,7 @@ def test_the_encoding_knows_everything_there_is() -> None:
         Task: {
             *("task_id", "run_id", "work", "priority", "infrastructure_retries", "verdict_retries", "requires"),
             *("queued_sequence", "status", "attempt", "worker_id", "incarnation", "infrastructure_used"),
+            *("spared", "assigned_sequence"),
             *(
                 "verdict_used",
                 "result",

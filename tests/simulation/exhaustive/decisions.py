@@ -12,6 +12,7 @@ from events.system import (
     DetectorDegraded,
     EventParked,
     SystemRecoveryCompleted,
+    SystemRecoveryStaged,
     SystemRecoveryStarted,
     SystemStatusChanged,
     WatchContinued,
@@ -63,9 +64,10 @@ SHAPES = (
     Shape(WorkerRecoverySuperseded, ("worker_id", "attempt"), {"reason": "none", **_WHERE}),
     Shape(TaskAssigned, ("worker_id", "incarnation", "task_id", "attempt"), {"work": WORK}),
     Shape(TaskRevoked, ("worker_id", "incarnation", "task_id", "attempt"), {}),
-    Shape(TaskRequeued, ("task_id", "attempt", "worker_id", "budget"), {"reason": "lost"}),
+    Shape(TaskRequeued, ("task_id", "attempt", "worker_id", "budget", "reason"), {}),
     Shape(TaskCompleted, ("task_id", "verdict", "attempt"), {"run_id": RUN}),
     Shape(SystemStatusChanged, ("status",), {"previous": "idle", "workers_live": 0, "workers_expected": 0}),
+    Shape(SystemRecoveryStaged, ("incident_id", "stage", "workers"), {}),
     Shape(SystemRecoveryStarted, ("incident_kind", "incident_id"), {"status": "critical"}),
     Shape(
         SystemRecoveryCompleted,
@@ -108,6 +110,8 @@ def _plain(name: str, value: Any, worker_id: str, frame: Frame) -> Any:
             return frame.until(seconds(value))
         case "since":
             return frame.age(seconds(value))
+        case "stage":
+            return min(value, 2)
         case _:
             return value
 
@@ -129,6 +133,8 @@ def _full(name: str, value: Any) -> Any:
             return Evidence(heartbeat_sequence=value)
         case "incident_id":
             return f"i{value}"
+        case "workers":
+            return tuple(value)
         case "not_before" | "deadline":
             return utc(BEGIN + value)
         case "since":

@@ -167,6 +167,7 @@ def _task(task: TaskEntry, ranks: Ranks) -> Packed:
         ),
         None if former is None else (WORKERS.index(former[0]), ranks.incarnation(*former)),
         task.infrastructure_used,
+        task.spared,
         task.verdict_used,
         task.silent,
         task.late,
@@ -229,6 +230,7 @@ def _unpacked_task(
     holding: Raw | None = None,
     former: Raw | None = None,
     infrastructure: int = 0,
+    spared: int = 0,
     verdict: int = 0,
     silent: bool = False,
     late: bool = False,
@@ -239,4 +241,4 @@ def _unpacked_task(
         said: Outcome | None = outcome
         held = Holding(WORKERS[worker], incarnation, number, STAGE[stage], started, said, unknown)
     before = None if former is None else (WORKERS[former[0]], former[1])
-    return TaskEntry(PHASE[phase], cancelled, attempts, held, before, infrastructure, verdict, silent, late)
+    return TaskEntry(PHASE[phase], cancelled, attempts, held, before, infrastructure, spared, verdict, silent, late)

@@ -47,6 +47,7 @@ class TaskEntry:
     former: tuple[str, int] | None = None
     """Worker and incarnation of the attempt before: whoever still speaks of it is stale."""
     infrastructure_used: int = 0
+    spared: int = 0
     verdict_used: int = 0
     silent: bool = False
     """That attempt was taken away before it had said how it ended, and no other has started since."""

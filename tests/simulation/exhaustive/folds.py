@@ -30,24 +30,15 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any
 
-from recovery.entities import (
-    Breaker,
-    Incident,
-    Late,
-    Loss,
-    ParkedMessage,
-    Pause,
-    Replaced,
-    Result,
-    Task,
-)
+from recovery.entities import Incident, Late, Loss, ParkedMessage, Pause, Replaced, Result, Task
 from recovery.forecasts import FarmAttempts
 from recovery.indexes import index_attempt, index_useless, index_worker
 from recovery.overdue import useless_at
 from recovery.queue import ByPriority, WaitingTasks
+from recovery.repair_entities import Breaker
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER, Timers
-from tests.simulation.exhaustive import fold_workers, rulebooks
+from tests.simulation.exhaustive import fold_outage, fold_workers, rulebooks
 from tests.simulation.exhaustive.frames import PAST_MAX, Frame
 from tests.simulation.exhaustive.ranks import FORMER, KNOWN, Ranks
 from tests.simulation.exhaustive.rulebooks import turned_at
@@ -121,6 +112,7 @@ def pack(state: State, frame: Frame) -> Packed:
         None if frame.lossy else _timers(state, frame),
         None if frame.lossy else tuple(_useless(state, worker_id, frame) for worker_id in WORKERS),
         tuple(_timer(state.repairs.get(worker_id), frame) for worker_id in WORKERS),
+        fold_outage.pack(state, frame),
         _waiting(state.waiting),
         tuple(NUMBER[task_id] for task_id in state.unsettled),
         tuple(NUMBER[task_id] for task_id in state.orphaned),
@@ -153,6 +145,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
         timers,
         useless,
         repairs,
+        outage,
         waiting,
         unsettled,
         orphaned,
@@ -211,6 +204,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.attempts, state.repairing = {}, {}
     for worker in state.workers.values():
         index_attempt(state, worker)
+    fold_outage.unpack(state, outage, now)
     for worker_id, at in zip(WORKERS, repairs, strict=True):
         state.repairs.set(worker_id, NEVER if at is None else now + at)
     state.accused = {}
@@ -265,7 +259,9 @@ def _task(state: State, task_id: str, ranks: Ranks) -> Packed | None:
         task.attempt,
         None if worker_id is None else NUMBER[worker_id],
         ranks.incarnation(worker_id, task.incarnation) if worker_id is not None and status in HELD else 0,
+        fold_outage.behind(state, task.assigned_sequence) if status in HELD else 0,
         task.infrastructure_used,
+        task.spared,
         task.verdict_used,
         None if task.result is None else (task.result.outcome, task.result.started),
         task.cancel_requested,
@@ -298,7 +294,9 @@ def _unpacked_task(task_id: str, raw: Raw) -> Task:
         attempt,
         worker,
         incarnation,
+        assigned,
         infrastructure,
+        spared,
         verdict,
         result,
         cancelled,
@@ -312,7 +310,9 @@ def _unpacked_task(task_id: str, raw: Raw) -> Task:
     task.attempt = attempt
     task.worker_id = None if worker is None else WORKERS[worker]
     task.incarnation = incarnation
+    task.assigned_sequence = fold_outage.sequence_behind(assigned)
     task.infrastructure_used = infrastructure
+    task.spared = spared
     task.verdict_used = verdict
     task.result = None if result is None else Result(result[0], 1, 1.0, result[1])
     task.cancel_requested = cancelled

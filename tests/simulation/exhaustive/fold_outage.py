@@ -1,0 +1,71 @@
+"""What a fold knows of workers that were lost, as far as anything is decided by it: a part of `folds`.
+
+What is only reported is left out, and so are the sizes of stages: of two workers one is under repair at a time.
+"""
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from recovery.outages import MISSING, open_stage
+from recovery.repair_entities import Lost, Outage, Stage
+from recovery.state import State
+from tests.simulation.exhaustive.frames import Frame
+from tests.simulation.exhaustive.tables import NUMBER
+from tests.simulation.exhaustive.world import WORKERS
+
+STRIDE = 2
+"""Between the sequences that stand for those of losses: there is room for one between any two."""
+
+
+def marks(state: State) -> list[int]:
+    """Sequences of losses with which those of assignments are compared."""
+    found = {lost.sequence for lost in state.lost_lately.values()}
+    return sorted(found if state.outage is None else found | {state.outage.first_sequence})
+
+
+def behind(state: State, sequence: int) -> int:
+    """Behind how many losses it lies."""
+    return bisect_left(marks(state), sequence)
+
+
+def sequence_behind(count: int) -> int:
+    return count * STRIDE + 1
+
+
+def pack(state: State, frame: Frame) -> tuple[Any, ...]:
+    window, places = int(state.policy.mass_loss_within), marks(state)
+    lately = tuple(
+        (NUMBER[key], frame.age(lost.at, window + 1), places.index(lost.sequence))
+        for key, lost in state.lost_lately.items()
+    )
+    outage = state.outage
+    if outage is None:
+        return lately, None
+    stage = open_stage(outage)
+    return lately, (
+        tuple(sorted(NUMBER[key] for key in outage.together)),
+        places.index(outage.first_sequence),
+        tuple(outage.failures[worker_id] for worker_id in WORKERS),
+        # The next one is told by its number, and nothing else is.
+        min(outage.stage, 1),
+        () if stage is None else tuple(NUMBER[key] for key in stage.open),
+    )
+
+
+def unpack(state: State, raw: Sequence[Any], now: float) -> None:
+    """The workers are there already."""
+    lately, packed = raw
+    state.lost_lately = OrderedDict((WORKERS[key], Lost(now - age, (at + 1) * STRIDE)) for key, age, at in lately)
+    state.missing = {key: None for key, worker in state.workers.items() if worker.status in MISSING}
+    state.outage = None
+    if packed is not None:
+        together, first, failures, stage, left = packed
+        outage = Outage(now, "", {}, {WORKERS[number]: None for number in together}, (first + 1) * STRIDE)
+        outage.failures.update(dict(zip(WORKERS, failures, strict=True)))
+        outage.stage = stage
+        if left:
+            names = tuple(WORKERS[number] for number in left)
+            outage.stages.append(Stage(stage, names, dict.fromkeys(names), now))
+        state.outage = outage
