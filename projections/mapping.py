@@ -53,6 +53,7 @@ HANDLERS: Handlers = {
     task.TaskCancelRequested: task_rows.seen,
     system.SystemStatusChanged: system_rows.status_changed,
     system.SystemRecoveryStarted: system_rows.started,
+    system.SystemRecoveryStaged: system_rows.staged,
     system.SystemRecoveryCompleted: system_rows.completed,
     system.ProjectionRebuilt: system_rows.projection_rebuilt,
 }

@@ -6,11 +6,14 @@ One row is one incident: from `SystemRecoveryStarted` (`recovery_time`, `success
 row holds the system's status at that time.
 """
 
+import msgspec
+
 from events.clock import utc
 from events.envelope import Recorded
 from events.system import (
     ProjectionRebuilt,
     SystemRecoveryCompleted,
+    SystemRecoveryStaged,
     SystemRecoveryStarted,
     SystemStatusChanged,
 )
@@ -50,7 +53,17 @@ def completed(rows: WorkingSet, at: Recorded, event: SystemRecoveryCompleted) ->
     row.details["duration_s"] = event.duration_s
     if event.message:
         row.details["message"] = event.message
+    if event.report is not None:
+        row.details["report"] = msgspec.to_builtins(event.report)
     rows.put_system_recovery(row, at)
+
+
+def staged(rows: WorkingSet, at: Recorded, event: SystemRecoveryStaged) -> None:
+    """The next workers are repaired: the incident's report will say what came of it."""
+    row = rows.incidents.get(event.incident_id)
+    if row is not None:
+        _note(row, at)
+        rows.put_system_recovery(row, at)
 
 
 def projection_rebuilt(rows: WorkingSet, at: Recorded, event: ProjectionRebuilt) -> None:

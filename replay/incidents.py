@@ -9,18 +9,21 @@ from events.clock import utc
 from events.envelope import Recorded
 from events.kinds import tag_of
 from events.system import (
+    IncidentReport,
     ProjectionRebuilt,
+    StageReport,
     SystemRecoveryCompleted,
+    SystemRecoveryStaged,
     SystemRecoveryStarted,
 )
 
-KINDS = (SystemRecoveryStarted, SystemRecoveryCompleted, ProjectionRebuilt)
+KINDS = (SystemRecoveryStarted, SystemRecoveryStaged, SystemRecoveryCompleted, ProjectionRebuilt)
 TAILS = tuple(tag_of(kind) for kind in KINDS)
 """What of the log tells of incidents."""
 
 
 class Incident(msgspec.Struct, kw_only=True):
-    """`success` is None while it is open."""
+    """`success` is None while it is open. `stages` counts those that have begun."""
 
     incident_id: str
     kind: str
@@ -33,7 +36,9 @@ class Incident(msgspec.Struct, kw_only=True):
     affected_workers: int = 0
     affected_tasks: int = 0
     message: str = ""
+    stages: int = 0
     synthetic: str | None = None
+    report: IncidentReport | None = None
 
 
 class Incidents:
@@ -49,10 +54,12 @@ class Incidents:
                 one = self._of(event.incident_id, event.incident_kind, recorded)
                 one.status = event.status
                 one.affected_workers, one.affected_tasks = event.affected_workers, event.affected_tasks
+            elif isinstance(event, SystemRecoveryStaged) and event.incident_id in self.found:
+                self.found[event.incident_id].stages = event.stage
             elif isinstance(event, SystemRecoveryCompleted):
                 one = self._of(event.incident_id, event.incident_kind, recorded)
                 one.status, one.success, one.duration_s = event.status, event.success, event.duration_s
-                one.message = event.message
+                one.message, one.report = event.message, event.report
             elif isinstance(event, ProjectionRebuilt):
                 one = self._of(f"projection-{recorded.sequence}", "projection_rebuilt", recorded)
                 one.success, one.message = True, event.reason
@@ -84,4 +91,35 @@ def told(one: Incident) -> list[tuple[str, str]]:
     ]
     if one.message:
         lines.append(("message", one.message))
+    if one.report is not None:
+        lines += _report(one.report)
     return lines
+
+
+def _report(report: IncidentReport) -> list[tuple[str, str]]:
+    workers = f"{', '.join(report.workers) or 'none'}; {report.workers_lost_together} of them lost in one go"
+    put_back = f"{report.tasks_requeued} put back ({report.tasks_uncharged} of them uncharged although they ran)"
+    tasks = f"{put_back}, {report.tasks_preserved} stayed with live workers, {report.tasks_lost} lost"
+    ended = f"{report.attempts_succeeded} succeeded, {report.attempts_failed} failed"
+    times = f"tasks put back {_after(report.requeued_after_s)}, repairs begun {_after(report.repairing_after_s)}"
+    return [
+        ("workers", workers),
+        ("tasks", tasks),
+        ("attempts", f"{ended}, {report.attempts_superseded} superseded"),
+        ("times", times),
+    ]
+
+
+def _after(seconds: float | None) -> str:
+    return "not at all" if seconds is None else f"after {seconds:.1f} s"
+
+
+STAGE_COLUMNS = ("STAGE", "BEGAN", "SECONDS", "BACK", "FAILED", "SUPERSEDED", "WORKERS")
+
+
+def stage_row(stage: StageReport) -> tuple[str, ...]:
+    """One stage of the repairs, in `STAGE_COLUMNS`."""
+    lasted = "open" if stage.ended_at is None else f"{(stage.ended_at - stage.began_at).total_seconds():.1f}"
+    ends = (str(number) for number in (stage.succeeded, stage.failed, stage.superseded))
+    more = "" if stage.size == len(stage.workers) else f" and {stage.size - len(stage.workers)} more"
+    return str(stage.stage), f"{stage.began_at:%H:%M:%S}", lasted, *ends, ", ".join(stage.workers) + more

@@ -12,6 +12,7 @@ from coordinator.faults import UsageFault
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from events.system import StageReport
     from replay.incidents import Incident
 
 app = command_app("What befell the system as a whole, and how it came through.")
@@ -35,11 +36,11 @@ def list_incidents(
         return
     from replay.tables import console, table
 
-    made = table("INCIDENT", "KIND", "BEGAN", "OUTCOME", "SECONDS", "WORKERS", "TASKS")
+    made = table("INCIDENT", "KIND", "BEGAN", "OUTCOME", "SECONDS", "WORKERS", "TASKS", "STAGES")
     for one in found.values():
         outcome = "open" if one.success is None else "success" if one.success else "no success"
         seconds = "" if one.duration_s is None else f"{one.duration_s:.1f}"
-        counts = (str(number) for number in (one.affected_workers, one.affected_tasks))
+        counts = (str(number) for number in (one.affected_workers, one.affected_tasks, one.stages))
         made.add_row(one.incident_id, one.kind, f"{one.began_at:%Y-%m-%d %H:%M:%S}", outcome, seconds, *counts)
     console().print(made)
 
@@ -53,7 +54,7 @@ def show(
     state_dir: StateDir = STATE_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Shows one incident: its kind, its beginning and its outcome, how long it took, and what was affected.
+    """Shows the report of one incident: workers, tasks, attempts, the stages of its repairs, and how long they took.
 
     Ends with 2 if there is no such incident.
     """
@@ -70,6 +71,18 @@ def show(
 
     for label, sentence in told(one):
         typer.echo(f"{label:<10}{sentence}")
+    if one.report is not None and one.report.stages:
+        _show_stages(one.report.stages)
+
+
+def _show_stages(stages: "tuple[StageReport, ...]") -> None:
+    from replay.incidents import STAGE_COLUMNS, stage_row
+    from replay.tables import console, table
+
+    made = table(*STAGE_COLUMNS)
+    for stage in stages:
+        made.add_row(*stage_row(stage))
+    console().print(made)
 
 
 async def _incidents(nats_url: str | None, namespace: str | None, state_dir: "Path") -> "dict[str, Incident]":

@@ -3,9 +3,19 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from events.base import Event
 from events.clock import utc
-from events.system import ProjectionRebuilt, SystemRecoveryCompleted, SystemRecoveryStarted, SystemStatusChanged
+from events.system import (
+    IncidentReport,
+    ProjectionRebuilt,
+    StageReport,
+    SystemRecoveryCompleted,
+    SystemRecoveryStaged,
+    SystemRecoveryStarted,
+    SystemStatusChanged,
+)
 from events.task import TaskStarted, TaskSubmitted
 from events.work import CommandWork
 from projections import mapping
@@ -43,6 +53,18 @@ def test_an_incident() -> None:
     expected: dict[str, Any] = {"kind": "mass_worker_loss", "message": "verified", "duration_s": 3.0}
     assert row.details.items() >= expected.items()
     assert row.details["sequences"] == [1, 2]
+
+
+def test_the_report_of_an_incident_stands_in_its_details() -> None:
+    report = IncidentReport(workers=("w1", "w2"), tasks_requeued=3, stages=(StageReport(stage=1, began_at=MOMENT),))
+    staged = SystemRecoveryStaged(incident_id="i1", stage=1, workers=("w1",))
+    other = SystemRecoveryStaged(incident_id="i2", stage=1, workers=("w1",))
+    (row,) = system_history(INCIDENT, staged, other, msgspec.structs.replace(RESOLVED, report=report))
+    assert row.details["sequences"] == [1, 2, 4]
+    told = row.details["report"]
+    assert isinstance(told, dict)
+    assert (told["workers"], told["tasks_requeued"], told["tasks_lost"]) == (("w1", "w2"), 3, 0)
+    assert told["stages"][0]["began_at"] == "2026-09-21T14:13:20Z"
 
 
 def test_a_rebuilt_history_is_a_recovery() -> None:

@@ -1,20 +1,18 @@
-"""Incidents as the log tells them, for people."""
+"""Incidents as the log tells them, and their reports for people."""
 
 from events.clock import utc
-from events.system import ProjectionRebuilt, SystemRecoveryCompleted
-from events.worker import WorkerExited
-from replay.incidents import TAILS, Incidents, told
+from events.system import ProjectionRebuilt, StageReport, SystemRecoveryCompleted
+from replay.incidents import TAILS, Incidents, stage_row, told
 from tests.recovery.story import BEGIN, Story
+from tests.recovery.test_outages import bring_back, farm, names
+from tests.recovery.test_repairs import kill
 
 
-def lost(*, found: bool) -> Story:
-    """The only worker is lost, and comes back or does not."""
-    story = Story()
-    story.join("w1")
-    story.tell(WorkerExited(worker_id="w1", incarnation=story.worker("w1").incarnation, signal=9))
-    if found:
-        story.wait(2.5)
-        story.come_back("w1")
+def lost_and_found() -> Story:
+    story = farm(6, tasks=6)
+    kill(story, *names(0, 1, 2, 3))
+    story.wait(2.5, "w4", "w5")
+    bring_back(story)
     return story
 
 
@@ -24,19 +22,32 @@ def read(story: Story) -> Incidents:
     return incidents
 
 
-def test_a_mass_loss_from_its_beginning_to_its_end() -> None:
-    (one,) = read(lost(found=True)).found.values()
-    assert (one.kind, one.success, one.duration_s) == ("mass_worker_loss", True, 2.5)
+def test_a_mass_loss_from_its_beginning_to_its_report() -> None:
+    (one,) = read(lost_and_found()).found.values()
+    assert (one.kind, one.success, one.duration_s, one.stages) == ("mass_worker_loss", True, 2.5, 1)
     text = dict(told(one))
-    assert text["incident"] == f"{one.incident_id} (mass_worker_loss), event {one.sequence}"
-    assert text["outcome"] == "success after 2.5 s; the system is healthy"
-    assert text["affected"] == "1 workers, 0 tasks"
+    assert text["outcome"] == "success after 2.5 s; the system is degraded"
+    assert text["affected"] == "4 workers, 4 tasks"
+    assert text["workers"] == "w0, w1, w2, w3; 4 of them lost in one go"
+    assert text["tasks"] == ("4 put back (4 of them uncharged although they ran), 2 stayed with live workers, 0 lost")
+    assert text["attempts"] == "1 succeeded, 0 failed, 0 superseded"
+    assert text["times"] == "tasks put back after 0.0 s, repairs begun after 0.0 s"
+    assert one.report is not None
+    (stage,) = map(stage_row, one.report.stages)
+    assert stage == ("1", "13:46:40", "2.5", "1", "0", "0", "w0")
 
 
 def test_one_that_is_open() -> None:
-    (one,) = read(lost(found=False)).found.values()
-    assert one.success is None
+    story = farm(6)
+    kill(story, *names(0, 1, 2, 3))
+    (one,) = read(story).found.values()
+    assert (one.success, one.report, one.stages) == (None, None, 1)
     assert dict(told(one))["outcome"] == "open"
+
+
+def test_a_stage_that_is_open_and_one_of_more_workers_than_are_named() -> None:
+    stage = StageReport(stage=2, began_at=utc(BEGIN), workers=("w1", "w2"), size=5)
+    assert stage_row(stage) == ("2", "13:46:40", "open", "0", "0", "0", "w1, w2 and 3 more")
 
 
 def test_other_kinds_and_ends_without_a_beginning() -> None:
@@ -58,7 +69,7 @@ def test_other_kinds_and_ends_without_a_beginning() -> None:
 
 
 def test_what_is_read_of_the_log_is_all_that_tells_of_incidents() -> None:
-    story = lost(found=True)
+    story = lost_and_found()
     some = Incidents()
     some.take(record for record in story.records if record.event is not None and record.event.tail() in TAILS)
     assert some.found == read(story).found
