@@ -21,4 +21,18 @@ FLEET: tuple[Bug, ...] = (
             "room = repairs_max(state)",
         ),
     ),
+    bug(
+        "stage-not-awaited",
+        "Behind a mass loss the next stage of repairs begins without waiting for the one before.",
+        ("recovery.decide_repairs:_staged", "stage = open_stage(outage)", "stage = None"),
+    ),
+    bug(
+        "mass-loss-charged",
+        "A task pays for the loss of its worker, however many were lost with it.",
+        (
+            "recovery.outages:spares",
+            "return before and task.spared < SPARED_MAX and lost_together(state, task.worker_id)",
+            "return False",
+        ),
+    ),
 )
