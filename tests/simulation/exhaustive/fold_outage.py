@@ -62,7 +62,8 @@ def unpack(state: State, raw: Sequence[Any], now: float) -> None:
     state.outage = None
     if packed is not None:
         together, first, failures, stage, left = packed
-        outage = Outage(now, "", {}, {WORKERS[number]: None for number in together}, (first + 1) * STRIDE)
+        lost = {WORKERS[number]: None for number in together}
+        outage = Outage(now, "", dict(lost), lost, (first + 1) * STRIDE, failed=sum(failures))
         outage.failures.update(dict(zip(WORKERS, failures, strict=True)))
         outage.stage = stage
         if left:
