@@ -39,6 +39,7 @@ COMMANDS = {
     "sql": Command("coordinator.commands.sql", "app", "ask the history in SQL"),
     "metrics": Command("coordinator.commands.metrics", "app", "how well the system recovers, against its targets"),
     "patterns": Command("coordinator.commands.patterns", "app", "what the failures have in common, beyond chance"),
+    "report": Command("coordinator.commands.report", "app", "what happened, how well it went, and what was worst"),
     "replay": Command("coordinator.commands.replay", "app", "what happened, why, and what was known at the time"),
     "check": Command("coordinator.commands.check", "app", "check that the log keeps every promise"),
     "inject": Command("coordinator.commands.inject", "app", "write made-up failures, to see what is done about them"),

@@ -19,8 +19,8 @@ def conclusion(found: Patterns) -> str:
 
 
 def chance_of(finding: Finding) -> str:
-    return f"p = {_p(finding.p)}, {_p(finding.p_adjusted)} for all that was tried"
+    return f"p {_p(finding.p)}, and {_p(finding.p_adjusted)} for all that was tried"
 
 
 def _p(value: float) -> str:
-    return f"under {P_LEAST:g}" if value < P_LEAST else f"{value:.2g}"
+    return f"< {P_LEAST:g}" if value < P_LEAST else f"= {value:.2g}"

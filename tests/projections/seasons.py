@@ -35,6 +35,7 @@ from projections.asking import History
 from projections.child import Result
 from projections.database import Database
 from projections.patterns.search import Patterns, find
+from projections.query import plain, through_sequence
 from projections.window import Window
 
 BEGAN = datetime(2026, 3, 2, tzinfo=UTC).timestamp()
@@ -127,7 +128,7 @@ class Season:
 
     def _register(self, worker_id: str) -> None:
         self._dead.discard(worker_id)
-        self._say(WorkerRegistered(worker_id=worker_id, host=f"host-{worker_id}", pid=1, slots=1))
+        self._say(WorkerRegistered(worker_id=worker_id, host=f"host-{worker_id}", pid=len(self.records), slots=1))
         self._incarnations[worker_id] = len(self.records)
         self._running[worker_id] = None
         self._next(worker_id)
@@ -269,17 +270,13 @@ def stored(records: list[Recorded], path: Path) -> Path:
 
 
 def history_of(connection: duckdb.DuckDBPyConnection) -> History:
-    """Asked without a process for each statement."""
+    """Asked as from outside, without a process for each statement."""
 
     def ask(sql: str, rows_max: int) -> Result:
         cursor = connection.execute(sql)
         assert cursor.description is not None
-        found = [[_plain(value) for value in row] for row in cursor.fetchmany(rows_max)]
-        columns = [column[0] for column in cursor.description]
-        return Result(columns, [str(column[1]) for column in cursor.description], found, False, None)
+        columns, types = [one[0] for one in cursor.description], [str(one[1]) for one in cursor.description]
+        found = [[plain(value) for value in row] for row in cursor.fetchmany(rows_max)]
+        return Result(columns, types, found, truncated=False, through_sequence=through_sequence(connection))
 
     return History(ask)
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value

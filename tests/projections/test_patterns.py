@@ -175,5 +175,5 @@ def test_words() -> None:
     found = among(material, WHOLE)
     [first, *_] = found.findings
     assert "workers die under killer: it was running at 4 of" in first.sentence
-    assert chance_of(first).startswith("p = ")
+    assert chance_of(first).startswith("p ")
     assert conclusion(found).endswith("the surest first")
