@@ -15,7 +15,13 @@ ORDINARY = (
     *("task.submitted", "task.assigned", "task.started", "task.completed", "task.returned", "task.requeued"),
     *("task.revoked", "task.isolated", "task.stranded", "task.cancel_requested"),
     *("worker.registered", "worker.failed", "worker.exited", "worker.vanished", "worker.disconnected"),
-    *("worker.stalled", "worker.recovery_scheduled", "worker.recovery_started", "worker.recovery_acted"),
+    *(
+        "worker.suspected",
+        "worker.stalled",
+        "worker.recovery_scheduled",
+        "worker.recovery_started",
+        "worker.recovery_acted",
+    ),
     *("worker.recovery_probed", "worker.probe_answered", "worker.recovery_succeeded", "worker.recovery_failed"),
     *("worker.recovery_superseded", "worker.permanently_failed", "worker.retired", "worker.prediction_judged"),
     *("system.status_changed", "system.recovery_started", "system.recovery_completed", "system.run_submitted"),
@@ -80,23 +86,21 @@ PATTERN_VIEWS: dict[str, View] = {
     """,  # noqa: S608
     ),
     "lives_to_failures": View(
-        "The lives of workers that ended in a failure which came alone, up to the last sign of life.",
+        "The lives of workers that ended in a failure which came alone, up to when they were gone.",
         {
             "id": "Of the failure, as in `failures`.",
             "failed_at": "When it was recorded.",
             "worker_id": "Who failed.",
             "began_at": "When it had registered.",
-            "ended_at": "The last sign of life, or when there was proof of the failure.",
+            "ended_at": "`down_at` in `failures`, where that is known: what comes later is how it was found.",
             "minutes": f"How many whole minutes that are; {SIGNS_BACK_MAX} at most.",
         },
         f"""
         SELECT onsets.id, onsets.failed_at, onsets.worker_id, registered.recorded_at AS began_at,
-            least(failures.failed_at, coalesce(failures.last_seen_at, failures.failed_at),
-                coalesce(evidence.recorded_at, failures.failed_at)) AS ended_at,
+            coalesce(failures.down_at, failures.failed_at) AS ended_at,
             least({SIGNS_BACK_MAX}, (epoch_us(ended_at) - epoch_us(began_at)) // {SIGN_S * 1_000_000}) AS minutes
         FROM failure_onsets AS onsets JOIN failures USING (id)
             JOIN events AS registered ON registered.sequence = failures.incarnation
-            LEFT JOIN events AS evidence ON evidence.sequence = failures.evidence_sequence
         WHERE onsets.alone
     """,  # noqa: S608
     ),

@@ -139,8 +139,10 @@ def _periods_sql(window: Window) -> str:
 
 
 def read(history: History, window: Window, support: int) -> Material:
-    """Raises:
-    QueryError: the history cannot be asked, or there is too much in that window.
+    """What is needed if anything is to be found: `support` is the least number of failures that may be a pattern.
+
+    Raises:
+        QueryError: the history cannot be asked, or there is too much in that window.
     """
     within = window.holds("failed_at")
     hours = history.rows(
@@ -152,6 +154,8 @@ def read(history: History, window: Window, support: int) -> Material:
         f"coalesce(resolution IN ('permanent', 'failed_again'), false) AS lost "
         f"FROM failure_onsets WHERE {within} ORDER BY id DESC LIMIT {FAILURES_MAX}"
     )
+    if len(onsets) < support:
+        return Material({row[0]: row[1] for row in hours}, [Onset(*row) for row in onsets], [], 0, {}, [], [], [])
     deaths = history.rows(
         f"SELECT DISTINCT id, worker_id, command FROM deaths_under_tests WHERE {within} "
         f"ORDER BY id DESC, command LIMIT {FAILURES_MAX}"

@@ -100,6 +100,6 @@ def _rows(motif: Motif, window: Window) -> str:
     return (
         f"SELECT id, min(failed_at) AS failed_at, any_value(worker_id) AS worker_id, "
         f"list(sequence ORDER BY sequence) AS events FROM signs_before_failures "
-        f"WHERE minute = 0 AND symbol IN ({first}, {last}) AND {window.holds('failed_at')} "
+        f"WHERE minute = 0 AND symbol IN ({', '.join(dict.fromkeys((first, last)))}) AND {window.holds('failed_at')} "
         f"GROUP BY id {order if len(motif) > 1 else ''}ORDER BY id"
     )

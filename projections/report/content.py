@@ -63,6 +63,8 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     spans: list[Span]
     marks: list[Mark]
+    coarse: bool = False
+    """It had more to it than can be seen: the prevailing states, the longest times out, and attempts in vain."""
 
 
 class Outage(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ STEPS_S = (
 )
 TIMES_HEIGHT = 220
 TIMES_TOP = 14
+CROWD = 200
 DECADE_S = (0.1, 1.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3600.0, 10_000.0, 100_000.0)
 BAR_SHARE_MAX = 86.0
 """Of the width: the number behind the longest bar needs room, too."""
@@ -90,6 +91,7 @@ def lanes(drawn: Sequence[Lane], axis: Axis) -> str:
 
 def recovery_times(outages: Sequence[Outage], axis: Axis, target: float | None) -> str:
     """One dot for each worker that came back: when it failed, and how long it was out. The scale is logarithmic."""
+    radius = 5 if len(outages) <= CROWD else 3
     longest = max([one.recovery_s or 0 for one in outages] + [target or 1.0])
     lines = [line for line in DECADE_S if line <= longest * 1.2]
     highest = max(longest * 1.3, 1.0)
@@ -112,7 +114,7 @@ def recovery_times(outages: Sequence[Outage], axis: Axis, target: float | None) 
             words = f"{one.worker_id} failed at {moment(one.failed_at)} ({one.reason}), {ending(one)}"
             parts.append(
                 f'<circle class="mark e-{one.ending}" cx="{axis.x(one.failed_at):.3f}%" cy="{y(one.recovery_s):.1f}" '
-                f'r="5"><title>{escape(words)} after {seconds(one.recovery_s)}</title></circle>'
+                f'r="{radius}"><title>{escape(words)} after {seconds(one.recovery_s)}</title></circle>'
             )
     names = [f'<div class="level" style="top: {y(line):.1f}px">{seconds(line)}</div>' for line in lines]
     return _beside(names, _svg(TIMES_HEIGHT, "Recovery times", parts))

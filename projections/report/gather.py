@@ -21,7 +21,7 @@ from projections.window import Window, timestamp
 AROUND = timedelta(seconds=30)
 """What a report on an incident or a run shows before and after."""
 STEPS_MAX = 50_000
-OUTAGES_MAX = 5_000
+OUTAGES_MAX = 20_000
 TIMELINE_MAX = 200
 
 NOTABLE = (
@@ -105,13 +105,12 @@ def gather(history: History, scope: Scope, made_at: datetime) -> Report:
     QueryError: the history cannot be asked, or there is too much in that scope.
     """
     window = Window(scope.since, scope.until)
-    summary = _summary(history, window, scope)
-    if not summary.events:
-        raise Nothing(f"nothing happened from {scope.since:%Y-%m-%d %H:%M:%S} to {scope.until:%Y-%m-%d %H:%M:%S} UTC")
     # Pictures begin where there is something to see.
-    [[first, last]] = history.rows(
-        f"SELECT min(recorded_at), max(recorded_at) FROM events WHERE {window.holds('recorded_at')}"
+    [[events, first, last]] = history.rows(
+        f"SELECT count(*), min(recorded_at), max(recorded_at) FROM events WHERE {window.holds('recorded_at')}"
     )
+    if not events:
+        raise Nothing(f"nothing happened from {scope.since:%Y-%m-%d %H:%M:%S} to {scope.until:%Y-%m-%d %H:%M:%S} UTC")
     drawn, left_out = lanes(_steps(history, window, scope), at(first), at(last))
     outages = _outages(history, window, scope)
     timeline, older = _timeline(history, window, scope)
@@ -122,7 +121,7 @@ def gather(history: History, scope: Scope, made_at: datetime) -> Report:
         scope=scope,
         made_at=made_at,
         through_sequence=history.through_sequence,
-        summary=summary,
+        summary=_summary(history, window, scope, events),
         figures=figures(history, window),
         incident=_incident(history, scope),
         lanes=drawn,
@@ -143,18 +142,17 @@ def _of_its_workers(scope: Scope, column: str = "worker_id") -> str:
     return f"{column} IN (SELECT worker_id FROM task_attempts WHERE run_id = {quoted(scope.run_id)})"
 
 
-def _summary(history: History, window: Window, scope: Scope) -> Summary:
+def _summary(history: History, window: Window, scope: Scope, events: int) -> Summary:
     its = "true" if scope.run_id is None else f"run_id = {quoted(scope.run_id)}"
     [row] = history.rows(
         f"""
-        SELECT (SELECT count(*) FROM events WHERE {window.holds("recorded_at")}),
-            (SELECT count(*) FROM workers WHERE {_of_its_workers(scope)}),
+        SELECT (SELECT count(*) FROM workers WHERE {_of_its_workers(scope)}),
             (SELECT count(*) FROM failures WHERE scope = 'worker' AND synthetic IS NULL AND {_of_its_workers(scope)}
                 AND {window.holds("failed_at")}),
             (SELECT count(*) FROM failures WHERE scope = 'worker' AND synthetic IS NOT NULL
                 AND {window.holds("failed_at")}),
             (SELECT count(*) FROM task_recovery_history JOIN tasks USING (task_id)
-                WHERE {its} AND {window.holds("recovery_time")}),
+                WHERE {its} AND (details->>'$.synthetic') IS NULL AND {window.holds("recovery_time")}),
             (SELECT count(*) FROM incidents WHERE {window.holds("began_at")})"""
     )
     verdicts = history.rows(
@@ -162,7 +160,7 @@ def _summary(history: History, window: Window, scope: Scope) -> Summary:
         f"WHERE verdict IS NOT NULL AND synthetic IS NULL AND {its} AND {window.holds('completed_at')} "
         f"GROUP BY verdict ORDER BY number DESC, verdict"
     )
-    events, workers, failures, drills, requeued, incidents = row
+    workers, failures, drills, requeued, incidents = row
     return Summary(
         events=events,
         workers=workers,

@@ -1,8 +1,8 @@
 """Workers over time: from the events about a worker, which state it was in and when."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from projections.report.content import Lane, Mark, Span
@@ -46,8 +46,9 @@ ONLY_FROM: dict[str, frozenset[str]] = {
 }
 
 LANES_MAX = 40
-SPANS_MAX = 400
-"""In one lane: more cannot be seen."""
+SPANS_MAX = 150
+"""In one lane: where there are more, it is simplified."""
+PIECES = 120
 
 
 class Step(NamedTuple):
@@ -68,7 +69,7 @@ def lanes(steps: Iterable[Step], since: datetime, until: datetime) -> tuple[list
     drawn = [lane for name, own in by_worker.items() if (lane := _lane(name, own, since, until)).spans]
     drawn.sort(key=lambda lane: (-_trouble(lane), lane.worker_id))
     kept = sorted(drawn[:LANES_MAX], key=lambda lane: natural(lane.worker_id))
-    return kept, len(drawn) - len(kept)
+    return [_coarse(lane, since, until) for lane in kept], len(drawn) - len(kept)
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -106,27 +107,48 @@ def _lane(worker_id: str, steps: list[Step], since: datetime, until: datetime) -
             began = step.at
         state = after
     close(until)
-    return Lane(worker_id=worker_id, spans=_merged(spans), marks=marks[-SPANS_MAX:])
+    return Lane(worker_id=worker_id, spans=spans, marks=marks)
 
 
-def _merged(spans: list[Span]) -> list[Span]:
-    """At most so many: the shortest of the good ones go, and what was around them grows together."""
-    while len(spans) > SPANS_MAX:
-        well = [place for place in range(1, len(spans) - 1) if spans[place].state in WELL]
-        shortest = sorted(well, key=lambda place: spans[place].until - spans[place].since)
-        gone = set(shortest[: len(spans) - SPANS_MAX])
-        if not gone:
-            return spans[-SPANS_MAX:]
-        kept: list[Span] = []
-        for place, span in enumerate(spans):
-            if place in gone:
-                kept[-1] = Span(state=kept[-1].state, since=kept[-1].since, until=span.until)
-            elif kept and kept[-1].state == span.state:
-                kept[-1] = Span(state=span.state, since=kept[-1].since, until=span.until)
-            else:
-                kept.append(span)
-        spans = kept
-    return spans
+def _coarse(lane: Lane, since: datetime, until: datetime) -> Lane:
+    """A lane with more to it than can be seen: for each piece of the time the state that prevails, and beside it the
+    longest of the times in which the worker was out, if there is one."""
+    if len(lane.spans) <= SPANS_MAX and len(lane.marks) <= SPANS_MAX:
+        return lane
+    width = (until - since) / PIECES
+    prevailing: list[Span] = []
+    out: list[Span] = []
+    place = 0
+    for number in range(PIECES):
+        first, last = since + number * width, since + (number + 1) * width
+        while place < len(lane.spans) and lane.spans[place].until <= first:
+            place += 1
+        within = [_cut(span, first, last) for span in _from(lane.spans, place, last)]
+        if not within:
+            continue
+        lasted: dict[str, timedelta] = defaultdict(timedelta)
+        for span in within:
+            lasted[span.state] += span.until - span.since
+        state = max(lasted, key=lasted.__getitem__)
+        if prevailing and prevailing[-1].state == state and prevailing[-1].until == within[0].since:
+            prevailing[-1] = Span(state=state, since=prevailing[-1].since, until=within[-1].until)
+        else:
+            prevailing.append(Span(state=state, since=within[0].since, until=within[-1].until))
+        away = [span for span in within if span.state in OUT]
+        if away and state not in OUT:
+            out.append(max(away, key=lambda span: span.until - span.since))
+    in_vain = [mark for mark in lane.marks if not mark.success]
+    return Lane(worker_id=lane.worker_id, spans=prevailing + out, marks=in_vain[-SPANS_MAX:], coarse=True)
+
+
+def _from(spans: list[Span], place: int, last: datetime) -> Iterator[Span]:
+    while place < len(spans) and spans[place].since < last:
+        yield spans[place]
+        place += 1
+
+
+def _cut(span: Span, first: datetime, last: datetime) -> Span:
+    return Span(state=span.state, since=max(span.since, first), until=min(span.until, last))
 
 
 def _trouble(lane: Lane) -> float:

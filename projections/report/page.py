@@ -12,6 +12,7 @@ from projections.report.markdown import headline
 from projections.report.words import counted, facts, later, moment, standing, target, value
 
 STYLE = Path(__file__).with_name("style.css")
+DOTS_MAX = 1_000
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """The browser is told as well that there is nothing to load and nothing to run."""
 
@@ -83,6 +84,8 @@ def _lanes(report: Report) -> Iterator[str]:
     yield "What each worker was, as the log has it. Dots are the ends of attempts to bring it back, green where it was."
     if report.lanes_left_out:
         yield f" {counted(report.lanes_left_out, 'worker')} with less to show left out."
+    if any(lane.coarse for lane in report.lanes):
+        yield " Lanes with very many changes are simplified: what prevailed, the longest times out, attempts in vain."
     yield "</figcaption>"
     yield drawing.lanes(report.lanes, drawing.axis_of(report))
     yield drawing.legend(drawing.states_of(report.lanes))
@@ -93,11 +96,14 @@ def _times(report: Report) -> Iterator[str]:
     back = [outage for outage in report.outages if outage.recovery_s is not None]
     if not back:
         return
+    shown = sorted(back, key=lambda one: one.recovery_s or 0.0)[-DOTS_MAX:]
     goal = next((figure.target for figure in report.figures if figure.metric == "recovery_time"), None)
     yield '<section id="times"><h2>Recovery times</h2><figure><figcaption>'
     yield "From when a worker was gone, as the evidence shows, until it was well again. The scale is logarithmic."
+    if len(shown) < len(back):
+        yield f" The {len(shown):,} longest of {len(back):,}."
     yield "</figcaption>"
-    yield drawing.recovery_times(back, drawing.axis_of(report), goal)
+    yield drawing.recovery_times(shown, drawing.axis_of(report), goal)
     yield drawing.legend(drawing.endings_of(outage.ending or "open" for outage in back))
     yield "</figure></section>"
 

@@ -1,6 +1,7 @@
 """`resurgam report` as people meet it: forms, files, and what it says where there is nothing to say."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from coordinator.commands.report import Form, _write, report
+from coordinator.faults import Fault, FileFault, UsageFault
 from projections.database import Database
 from tests.projections.test_report import told
 
@@ -48,29 +51,25 @@ def test_for_programs(history: Path) -> None:
     assert told["cases"][0]["chain"]
 
 
-WRONG = {
-    "a run that never was": (("--run", "r7"), 2, "there is no run 'r7'; did you mean r1?"),
-    "an incident that never was": (("--incident", "x"), 2, "there is no incident 'x'; the newest is i1"),
-    "both": (("--run", "r1", "--incident", "i1"), 2, "a report is on one of them"),
-    "a bad window": (("--since", "yesterday"), 2, "--since 'yesterday' is no time: it takes a span such as 90m"),
-    "a window the wrong way round": (
-        ("--until", "2020-01-01", "--since", "2021-01-01"),
-        2,
-        "ends before",
-    ),
-    "an empty window": (("--since", "2d", "--until", "1d"), 1, "there is nothing to report on: nothing happened from"),
-    "a name without a form": (("--output", "report.pdf"), 2, "its name says no format, so give --format"),
-    "no such folder": (("--output", "/nowhere/at/all.html"), 2, "there is no folder /nowhere/at"),
+WRONG: dict[str, tuple[dict[str, Any], int, str]] = {
+    "a run that never was": ({"run": "r7"}, 2, "there is no run 'r7'; did you mean r1?"),
+    "an incident that never was": ({"incident": "x"}, 2, "there is no incident 'x'; the newest is i1"),
+    "both": ({"run": "r1", "incident": "i1"}, 2, "a report is on one of them"),
+    "a bad window": ({"since": "yesterday"}, 2, "--since 'yesterday' is no time: it takes a span such as 90m"),
+    "a window the wrong way round": ({"until": "2020-01-01", "since": "2021-01-01"}, 2, "ends before"),
+    "an empty window": ({"since": "2d", "until": "1d"}, 1, "there is nothing to report on: nothing happened from"),
+    "a name without a form": ({"output": Path("report.pdf")}, 2, "its name says no format, so give --format"),
+    "no such folder": ({"output": Path("/nowhere/at/all.html")}, 2, "there is no folder /nowhere/at"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_cannot_be_is_a_sentence(history: Path, name: str) -> None:
+def test_what_cannot_be_is_a_sentence(history: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, code, said = WRONG[name]
-    done = run("--db-path", history, *arguments)
-    assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(Fault, match=re.escape(said)) as fault:
+        report(db_path=history, **arguments)
+    assert fault.value.exit_code == code
+    assert capsys.readouterr().out == ""
 
 
 def test_a_history_without_events(tmp_path: Path) -> None:
@@ -81,9 +80,14 @@ def test_a_history_without_events(tmp_path: Path) -> None:
     assert done.stderr == "resurgam: there is nothing to report on: the history holds no event yet\n"
 
 
-def test_a_file_that_cannot_be_written(history: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     folder = tmp_path / "report.md"
     folder.mkdir()
-    done = run("--db-path", history, "--output", folder, *SINCE)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    with pytest.raises(FileFault, match="it cannot be written: Is a directory"):
+        _write("# Recovery report\n", folder)
+
+
+def test_a_page_is_not_poured_into_a_terminal(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(UsageFault, match="name a file with --output"):
+        report(db_path=history, form=Form.html)

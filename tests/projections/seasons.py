@@ -57,6 +57,8 @@ class Plant(NamedTuple):
     """Of the day; then nine of ten deaths come in it."""
     sign: bool = False
     """A worker is suspected, and refutes that, before most of its failures."""
+    slots: int = 1
+    run_every_h: float = 1.5
     slower_after: float | None = None
     """So many days after the beginning the policy changes, and repairs take five times as long."""
 
@@ -69,7 +71,8 @@ class Season:
         self._plant = plant
         self._workers = [f"w{number}" for number in range(1, plant.workers + 1)]
         self._incarnations: dict[str, int] = {}
-        self._running: dict[str, tuple[str, int, float] | None] = dict.fromkeys(self._workers)
+        self._running: dict[str, dict[str, int]] = {worker_id: {} for worker_id in self._workers}
+        """The attempt of each task that a worker has."""
         self._dead: set[str] = set()
         self._queue: deque[tuple[str, int]] = deque()
         self._commands: dict[str, str] = {}
@@ -101,7 +104,7 @@ class Season:
         for worker_id in self._workers:
             self._register(worker_id)
         time, number = BEGAN, 0
-        while (time := time + dice.expovariate(1 / (1.5 * HOUR))) < end:
+        while (time := time + dice.expovariate(1 / (plant.run_every_h * HOUR))) < end:
             number += 1
             self._at(time, partial(self._run, number))
         for _ in range(self._poisson(plant.days * plant.deaths_a_day)):
@@ -130,7 +133,6 @@ class Season:
         self._dead.discard(worker_id)
         self._say(WorkerRegistered(worker_id=worker_id, host=f"host-{worker_id}", pid=len(self.records), slots=1))
         self._incarnations[worker_id] = len(self.records)
-        self._running[worker_id] = None
         self._next(worker_id)
 
     def _run(self, number: int) -> None:
@@ -148,13 +150,14 @@ class Season:
             self._next(worker_id)
 
     def _next(self, worker_id: str) -> None:
-        if worker_id in self._dead or self._running[worker_id] is not None or not self._queue:
-            return
-        task_id, attempt = self._queue.popleft()
+        while worker_id not in self._dead and len(self._running[worker_id]) < self._plant.slots and self._queue:
+            self._begin(worker_id, *self._queue.popleft())
+
+    def _begin(self, worker_id: str, task_id: str, attempt: int) -> None:
         ids: dict[str, Any] = {"task_id": task_id, "worker_id": worker_id, "incarnation": self._incarnations[worker_id]}
         self._say(TaskAssigned(**ids, attempt=attempt, work=CommandWork(argv=("x",), cwd="/srv")))
         self._say(TaskStarted(**ids, attempt=attempt))
-        self._running[worker_id] = (task_id, attempt, self._now)
+        self._running[worker_id][task_id] = attempt
         name = self._commands[task_id]
         if name == "test_killer":
             self._at(self._now + 0.5, partial(self._killing, worker_id, task_id))
@@ -164,8 +167,7 @@ class Season:
             self._at(self._now + lasts, partial(self._finish, worker_id, task_id, attempt, lasts))
 
     def _finish(self, worker_id: str, task_id: str, attempt: int, lasted: float) -> None:
-        running = self._running[worker_id]
-        if running is None or running[:2] != (task_id, attempt):
+        if self._running[worker_id].get(task_id) != attempt:
             return
         ids: dict[str, Any] = {"task_id": task_id, "worker_id": worker_id}
         incarnation = self._incarnations[worker_id]
@@ -176,12 +178,11 @@ class Season:
         )
         run_id = task_id.partition("-")[0]
         self._say(TaskCompleted(**ids, run_id=run_id, verdict="passed", attempt=attempt))
-        self._running[worker_id] = None
+        del self._running[worker_id][task_id]
         self._next(worker_id)
 
     def _killing(self, worker_id: str, task_id: str) -> None:
-        running = self._running[worker_id]
-        if running is not None and running[0] == task_id:
+        if task_id in self._running[worker_id]:
             self._killed[task_id] = self._killed.get(task_id, 0) + 1
             self._die(worker_id)
 
@@ -213,23 +214,9 @@ class Season:
         evidence = Evidence(last_seen=seen, silence_s=5.0 if seen else None)
         self._say(WorkerFailed(worker_id=worker_id, reason=reason, incarnation=incarnation, evidence=evidence))
         self._dead.add(worker_id)
-        running, self._running[worker_id] = self._running[worker_id], None
-        if running is not None:
-            task_id, attempt, _ = running
-            if self._killed.get(task_id, 0) >= 3:
-                run_id = task_id.partition("-")[0]
-                self._say(
-                    TaskCompleted(
-                        task_id=task_id, run_id=run_id, verdict="quarantined", attempt=attempt, worker_id=worker_id
-                    )
-                )
-            else:
-                self._say(
-                    TaskRequeued(
-                        task_id=task_id, attempt=attempt, worker_id=worker_id, reason="worker_failed", budget="none"
-                    )
-                )
-                self._queue.appendleft((task_id, attempt + 1))
+        for task_id, attempt in self._running[worker_id].items():
+            self._cut_off(worker_id, task_id, attempt)
+        self._running[worker_id] = {}
         for other in self._workers:
             self._next(other)
         ids: dict[str, Any] = {"worker_id": worker_id, "incarnation": incarnation, "attempt": 1}
@@ -239,6 +226,20 @@ class Season:
         if changed is not None and self._now > BEGAN + changed * DAY:
             takes *= 5
         self._at(self._now + takes, partial(self._back, worker_id, ids, takes))
+
+    def _cut_off(self, worker_id: str, task_id: str, attempt: int) -> None:
+        if self._killed.get(task_id, 0) >= 3:
+            run_id = task_id.partition("-")[0]
+            self._say(
+                TaskCompleted(
+                    task_id=task_id, run_id=run_id, verdict="quarantined", attempt=attempt, worker_id=worker_id
+                )
+            )
+            return
+        self._say(
+            TaskRequeued(task_id=task_id, attempt=attempt, worker_id=worker_id, reason="worker_failed", budget="none")
+        )
+        self._queue.appendleft((task_id, attempt + 1))
 
     def _back(self, worker_id: str, ids: dict[str, Any], taken: float) -> None:
         self._register(worker_id)

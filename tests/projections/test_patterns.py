@@ -21,7 +21,7 @@ PLANTED = {
     "a machine": (Plant(together=("w1", "w2", "w3")), "failing_together", "w1 + w2 + w3"),
     "a killer": (Plant(killer=True), "deadly_test", "test_killer"),
     "a bad hour": (Plant(days=10.0, hour=3), "time_of_day", "03:00-03:59 UTC"),
-    "a sign": (Plant(sign=True), "motif", "worker.suspected then worker.suspicion_refuted"),
+    "a sign": (Plant(sign=True), "motif", "worker.suspicion_refuted"),
     "a bad policy": (Plant(slower_after=3.5), "policy", "policy "),
 }
 
@@ -109,7 +109,7 @@ def noise(seed: int) -> Material:
 
 def test_noise_gives_less_than_the_stated_rate() -> None:
     """In so many histories in which nothing belongs together, at most one in twenty has any finding at all."""
-    seeds = 200
+    seeds = 120
     wrong = [seed for seed in range(seeds) if among(noise(seed), WHOLE).findings]
     assert len(wrong) <= ERROR_RATE * seeds
 

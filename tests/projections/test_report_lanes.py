@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from projections.report.lanes import LANES_MAX, SPANS_MAX, Step, lanes, natural
+from projections.report.lanes import LANES_MAX, Step, lanes, natural
 
 BEGAN = datetime(2026, 3, 2, tzinfo=UTC)
 END = BEGAN + timedelta(seconds=100)
@@ -86,16 +86,23 @@ def test_of_many_those_with_most_to_show() -> None:
     assert names == sorted(names, key=lambda name: int(name[1:]))
 
 
-def test_of_much_in_one_lane_the_bad_is_kept() -> None:
+def test_a_lane_with_too_much_in_it_shows_what_prevails_and_what_was_bad() -> None:
+    """Suspected again and again, out for a hundredth of a second now and then, and failed in the end."""
     steps = [step(0, "registered")]
-    for number in range(3 * SPANS_MAX):
-        steps += [step(number * 0.05, "suspected"), step(number * 0.05 + 0.01, "suspicion_refuted")]
-    steps += [step(99, "failed")]
+    for number in range(800):
+        second = number * 0.1
+        if number % 100 == 50:
+            steps += [step(second, "failed"), step(second + 0.01, "registered")]
+        steps += [step(second + 0.02, "suspected"), step(second + 0.04, "suspicion_refuted")]
+        steps += [step(second + 0.05, "recovery_succeeded"), step(second + 0.06, "recovery_failed")]
+    steps += [step(90, "failed")]
     [lane], _ = lanes(steps, BEGAN, END)
-    assert len(lane.spans) <= SPANS_MAX
-    assert lane.spans[-1].state == "failed"
-    assert lane.spans[0].since == BEGAN
-    assert all(one.until == other.since for one, other in zip(lane.spans, lane.spans[1:], strict=False))
+    assert lane.coarse
+    out = [span for span in lane.spans if span.state == "failed"]
+    assert [round((span.since - BEGAN).total_seconds(), 2) for span in out] == [90, 5, 15, 25, 35, 45, 55, 65, 75]
+    [well] = [span for span in lane.spans if span.state == "alive"]
+    assert (well.since, round((well.until - BEGAN).total_seconds())) == (BEGAN, 90)
+    assert not any(mark.success for mark in lane.marks)
 
 
 def test_names_with_numbers() -> None:
