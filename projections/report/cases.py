@@ -68,7 +68,8 @@ def _shortened(chain: list[Link]) -> tuple[list[Link], int]:
 
 
 def _chains(history: History, roots: Sequence[tuple[int, str, datetime]]) -> dict[int, list[Link]]:
-    """What led to each event, what it led to, and what else befell that worker until its end."""
+    """What led to each failure in that life of the worker, what it led to, and what else befell the worker until it was
+    over."""
     values = ", ".join(
         f"({sequence}, {quoted(worker_id)}, make_timestamp({round(until.timestamp() * 1e6)}))"
         for sequence, worker_id, until in roots
@@ -77,10 +78,12 @@ def _chains(history: History, roots: Sequence[tuple[int, str, datetime]]) -> dic
         f"""
         WITH RECURSIVE roots AS (FROM (VALUES {values}) AS given(root, worker_id, until)),
             above AS (
-                SELECT root, sequence, causation_id, 0 AS depth FROM roots JOIN events ON sequence = root
+                SELECT root, sequence, causation_id, coalesce(incarnation, 0) AS since, 0 AS depth
+                FROM roots JOIN events ON sequence = root JOIN failures ON failures.id = root
                 UNION ALL
-                SELECT above.root, events.sequence, events.causation_id, above.depth + 1
-                FROM above JOIN events ON events.event_id = above.causation_id WHERE above.depth < {ABOVE_MAX}),
+                SELECT above.root, events.sequence, events.causation_id, since, above.depth + 1
+                FROM above JOIN events ON events.event_id = above.causation_id
+                WHERE above.depth < {ABOVE_MAX} AND events.sequence >= since),
             below AS (
                 SELECT root, sequence, event_id, 0 AS depth FROM roots JOIN events ON sequence = root
                 UNION ALL

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from projections.figures import basis
+from projections.figures import basis, verdict
 from projections.patterns.words import chance_of, conclusion
 from projections.report.content import Case, Report
 from projections.report.words import counted, ending, facts, moment, seconds, standing, target, value
@@ -49,8 +49,12 @@ def headline(report: Report) -> list[str]:
     if summary.tasks:
         verdicts = ", ".join(f"{number:,} {verdict}" for verdict, number in summary.tasks.items())
         said.append(f"{counted(sum(summary.tasks.values()), 'task')} completed: {verdicts}")
+    out = len({outage.worker_id for outage in report.outages if outage.ending is None})
+    if out:
+        said.append(f"{counted(out, 'worker')} still out")
     missed = [figure.title for figure in report.figures if figure.met is False]
-    said.append(f"missed: {', '.join(missed)}" if missed else "no target missed")
+    nothing = "nothing to hold against a target" if verdict(report.figures) is None else "no target missed"
+    said.append(f"missed: {', '.join(missed)}" if missed else nothing)
     return said
 
 

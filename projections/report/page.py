@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from projections.figures import Figure, basis
+from projections.figures import Figure, basis, verdict
 from projections.patterns.words import chance_of, conclusion
 from projections.report import drawing
 from projections.report.content import Case, Report
@@ -37,9 +37,10 @@ def _head(report: Report) -> Iterator[str]:
     scope = report.scope
     yield f"<header><h1>{escape(scope.title)}</h1>"
     yield f'<p class="dim">{moment(scope.since)} to {moment(scope.until)} UTC</p>'
-    *said, verdict = headline(report)
-    css = "bad-word" if any(figure.met is False for figure in report.figures) else "good-word"
-    yield f'<p>{escape("; ".join(said))}. <strong class="{css}">{escape(verdict.capitalize())}.</strong></p></header>'
+    *said, last = headline(report)
+    css = {True: "good-word", False: "bad-word", None: "dim"}[verdict(report.figures)]
+    yield f'<p>{escape("; ".join(said))}. <strong class="{css}">{escape(last.capitalize())}.</strong></p>'
+    yield "</header>"
 
 
 def _figures(report: Report) -> Iterator[str]:

@@ -9,6 +9,7 @@ from projections.report.content import Outage
 
 VALUE_CHARACTERS_MAX = 120
 SAID_ELSEWHERE = ("kind", "worker_id", "task_id", "run_id", "incident_id", "coordinator_id", "incarnation", "policy")
+TO_SECONDS = len("2026-01-31 18:00:00")
 NO_FACTS = ("id", "report", "sequences")
 ENDINGS = {
     "recovered": "brought back",
@@ -46,8 +47,12 @@ def seconds(length: float) -> str:
 
 
 def later(length: float) -> str:
-    """How long after the beginning of a story."""
-    return f"{length:.3f} s" if length < 100 else seconds(length)
+    """How long after the beginning of a story: `0.102 s`, `3:25`, `1:00:07`."""
+    if length < 100:
+        return f"{length:.3f} s"
+    minutes, rest = divmod(round(length), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def value(figure: Figure) -> str:
@@ -83,11 +88,15 @@ def facts(incident: Mapping[str, Any]) -> list[tuple[str, str]]:
     everything = {**incident.get("report", {}), **incident}
     told = []
     for name, found in everything.items():
-        if name in NO_FACTS or found in (None, "", [], {}):
+        if name in NO_FACTS or (found in (None, "", [], {}) and name != "ended_at"):
             continue
-        if isinstance(found, list):
+        if found is None:
+            text = "it is open"
+        elif isinstance(found, list):
             text = "; ".join(fields_of(one) if isinstance(one, Mapping) else str(one) for one in found)
         else:
             text = fields_of(found) if isinstance(found, Mapping) else str(found)
+        if name.endswith("_at") and found is not None:
+            text = text.replace("T", " ")[:TO_SECONDS]
         told.append((name.replace("_", " "), text))
     return told
