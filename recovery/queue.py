@@ -67,6 +67,12 @@ class WaitingTasks:
             if not groups:
                 del self._lanes[lane]
 
+    def first_come(self) -> Iterator[Task]:
+        """Of each priority, requeued and new, and of each requirement, the one that has waited longest."""
+        for groups in self._lanes.values():
+            for group in groups.values():
+                yield next(iter(group.values()))
+
     def in_order(self, blocked: AbstractSet[Requirement] = frozenset(), *, ageing: float = inf) -> Iterator[Task]:
         """The waiting tasks, the next one first. Nothing is copied: look at as few as needed, and do not add or
         remove while looking. Whoever looks may put a requirement into `blocked`: its tasks are passed over from there

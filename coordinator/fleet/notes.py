@@ -5,12 +5,13 @@ from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from coordinator.fleet.tally import Tally
 from events.base import Event, WorkerEvent
 from events.envelope import Recorded
 from events.heartbeats import HeartbeatReader
 from events.kinds import AnyEvent
 from events.system import DetectorDegraded, LeaderElected
-from events.worker import RecordedHeartbeat
+from events.worker import RecordedHeartbeat, WorkerRegistered
 
 E = TypeVar("E", bound=Event)
 W = TypeVar("W", bound=WorkerEvent)
@@ -59,17 +60,19 @@ class Notes:
         self.workers: dict[str, WorkerNotes] = {}
         self.doubt: Noted[DetectorDegraded] | None = None
         self.elected: Noted[LeaderElected] | None = None
+        self.tally = Tally()
 
     def freeze(self) -> bytes:
         """All of them as bytes, for a snapshot."""
         workers = {worker_id: notes.all() for worker_id, notes in self.workers.items()}
-        return msgspec.msgpack.encode((workers, self.doubt, self.elected))
+        return msgspec.msgpack.encode((workers, self.doubt, self.elected, self.tally))
 
     @classmethod
     def thaw(cls, data: bytes) -> "Notes":
         """Raises msgspec.DecodeError if these are no notes."""
-        workers, doubt, elected = _frozen.decode(data)
+        workers, doubt, elected, tally = _frozen.decode(data)
         notes = cls()
+        notes.tally = tally
         notes.workers = {
             worker_id: WorkerNotes([cast("Noted[WorkerEvent]", Noted(*one)) for one in latest])
             for worker_id, latest in workers.items()
@@ -85,8 +88,13 @@ class Notes:
                 notes = self.workers.get(event.worker_id)
                 if notes is None:
                     notes = self.workers[event.worker_id] = WorkerNotes()
+                registered = notes.latest(WorkerRegistered)
+                self.tally.take(recorded, event, 0 if registered is None else registered.sequence)
                 notes.take(_noted(recorded, event))
-            elif isinstance(event, DetectorDegraded):
+                continue
+            if event is not None:
+                self.tally.take(recorded, event)
+            if isinstance(event, DetectorDegraded):
                 self.doubt = _noted(recorded, event)
             elif isinstance(event, LeaderElected):
                 self.elected = _noted(recorded, event)
@@ -94,7 +102,7 @@ class Notes:
 
 _Frozen = tuple[AnyEvent, str, int, float, str | None]
 """A note, as it is written."""
-_frozen = msgspec.msgpack.Decoder(tuple[dict[str, list[_Frozen]], _Frozen | None, _Frozen | None])
+_frozen = msgspec.msgpack.Decoder(tuple[dict[str, list[_Frozen]], _Frozen | None, _Frozen | None, Tally])
 
 
 def _noted(recorded: Recorded, event: E) -> Noted[E]:
