@@ -103,15 +103,21 @@ class Leadership:
 
     async def fleet(self, limit: int | None) -> FleetHealth | None:
         """How the farm is, as far as it is folded; None: folding has not begun."""
-        consumer = self._consumer
-        if consumer is None:
+        view = self.view()
+        if view is None:
             return None
         try:
             held = await somebody_leads(self._bus, self._streams)
         except LogError:
             held = False  # without a broker nobody leads
-        view = View(consumer.state, self._notes, self._vitals, consumer.clock.now(), held)
-        return fleet_health(view, limit=limit)
+        return fleet_health(view._replace(holds_lease=held), limit=limit)
+
+    def view(self) -> View | None:
+        """All that is folded at this moment, of which nobody is asked who leads; None: folding has not begun."""
+        consumer = self._consumer
+        if consumer is None:
+            return None
+        return View(consumer.state, self._notes, self._vitals, consumer.clock.now(), holds_lease=False)
 
     def listen(self, listener: Callable[[Sequence[Recorded]], None]) -> None:
         """Hands on what the recovery consumer folds from now on: whoever shares its process need not read again."""

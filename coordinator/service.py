@@ -46,6 +46,7 @@ from worker.lifeline import is_held, this_machine
 from worker.witness import serve_witness
 
 if TYPE_CHECKING:
+    from coordinator.exposition.page import Observed
     from coordinator.http import HttpServer
     from projections.sql import Reply, Request
 
@@ -125,12 +126,13 @@ class CoordinatorService:
         state_dir = self.settings.state_dir
         if self.settings.http:
             # A web server takes as long to load as all the rest, and a run has none.
+            from coordinator.exposition.http import metrics_route
             from coordinator.http import HttpServer, listen
             from coordinator.http_sql import sql_route
             from coordinator.orders.http import routes
 
             # First of all: a taken port is to be known before a broker has been started.
-            others = [*routes(self.desk), sql_route(self.ask)]
+            others = [*routes(self.desk), sql_route(self.ask), metrics_route(self.observe)]
             self._http = HttpServer(self.health, self.fleet, listen(service.host, service.port), others)
         make_folder(state_dir)
         url = service.nats_url
@@ -205,6 +207,17 @@ class CoordinatorService:
     async def fleet(self, limit: int | None) -> FleetHealth | None:
         """How the farm is, with `limit` of its workers, the worst first; None: the log is not being read yet."""
         return None if self._leadership is None else await self._leadership.fleet(limit)
+
+    async def observe(self) -> "Observed":
+        """What `/metrics` tells."""
+        from coordinator.exposition.lag import projection_lag
+        from coordinator.exposition.page import Observed
+
+        health, lag = self.health(), None
+        view = None if self._leadership is None else self._leadership.view()
+        if view is not None and health.broker_reachable:
+            lag = await projection_lag(self.bus, self.streams, health.sequence, view.now)
+        return Observed(health, view, lag)
 
     def desk(self) -> Desk | None:
         """Where orders can be given; None: the log is not folded to its end yet."""

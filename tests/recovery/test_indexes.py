@@ -91,6 +91,10 @@ def test_waiting_tasks_are_a_sorted_list(entries: list[tuple[int, int, int, bool
     model.sort(key=lambda task: (-task.priority, task.attempt == 0, task.queued_sequence))
     assert list(waiting.in_order()) == model
     assert len(waiting) == len(model)
+    groups: dict[object, Task] = {}
+    for task in sorted(model, key=lambda task: task.queued_sequence):
+        groups.setdefault((task.priority, task.attempt == 0, task.requires), task)
+    assert {task.task_id for task in waiting.first_come()} == {task.task_id for task in groups.values()}
     barred = {waiting_task(0, 0, 0, label).requires for label in blocked}
     assert list(waiting.in_order(barred)) == [task for task in model if task.requires not in barred]
 
