@@ -88,6 +88,8 @@ class Leadership:
         self._notes = Notes()
         self._vitals = Vitals()
         self._listened = False
+        self.whole = False
+        """The present fold has come to the end of the log once."""
 
     def status(self) -> LeadershipStatus:
         consumer = self._consumer
@@ -205,6 +207,8 @@ class Leadership:
             position=START if beginning is None else beginning.position,
         )
         consumer.listen(self._notes.take)
+        self.whole = False
+        consumer.listen(lambda _: self._note_end(consumer))
         if heartbeats_after:
             consumer.forget_beats(heartbeats_after)
         ConservationWatch(consumer)
@@ -245,6 +249,9 @@ class Leadership:
                 await lease.release()
             if led:
                 await keeper.farewell()
+
+    def _note_end(self, consumer: RecoveryConsumer) -> None:
+        self.whole = self.whole or consumer.caught_up
 
     async def _campaign(self, consumer: RecoveryConsumer, lease: Lease, vacancy: VacancyWatch) -> None:
         """For ever: get the lease, be elected, renew until it is lost."""

@@ -217,7 +217,7 @@ class CoordinatorService:
         view = None if self._leadership is None else self._leadership.view()
         if view is not None and health.broker_reachable:
             lag = await projection_lag(self.bus, self.streams, health.sequence, view.now)
-        return Observed(health, view, lag)
+        return Observed(health, view, lag, whole=self._leadership is not None and self._leadership.whole)
 
     def desk(self) -> Desk | None:
         """Where orders can be given; None: the log is not folded to its end yet."""

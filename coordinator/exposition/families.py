@@ -90,9 +90,7 @@ GAUGES: dict[str, Family] = {
     "backlog_oldest_seconds": Family("For how long the task has waited that has waited longest; 0: none waits"),
     "outages_open": Family("Workers that are out and not given up, made-up failures included"),
     "outage_oldest_seconds": Family("For how long the one has been out that has been out longest; 0: none is"),
-    "recovery_enabled": Family(
-        "Whether anything is done about failures: the policy says so, and nobody has paused it"
-    ),
+    "recovery_enabled": Family("Whether anything is done about failures: the policy says so, and nobody has paused it"),
     "repairs_running": Family("Workers under repair"),
     "repairs_waiting": Family("Attempts that have not begun yet"),
     "breaker_open": Family("Whether attempts are held back because too many have failed"),

@@ -36,6 +36,9 @@ class Observed(NamedTuple):
     """None: the log is not being read yet."""
     lag: Lag | None
     """None: nobody answers who would know."""
+    whole: bool
+    """The log has been folded to its end once. Before that its counts are too low, and whoever has seen those of
+    another fold would take them for a new beginning."""
 
 
 def page(observed: Observed, accept: str) -> tuple[bytes, str]:
@@ -51,7 +54,7 @@ class _Page(Collector):
     def collect(self) -> Iterator[Metric]:
         for name, samples in _gauges(self._observed):
             yield _gauge(name, GAUGES[name], samples)
-        if self._observed.view is not None:
+        if self._observed.view is not None and self._observed.whole:
             tally = self._observed.view.notes.tally
             for name, family in COUNTERS.items():
                 yield _counter(name, family, tally)

@@ -17,6 +17,7 @@ import structlog
 from coordinator.access import open_system
 from coordinator.broker import EmbeddedBroker
 from coordinator.endpoint import is_alive, read_endpoint
+from coordinator.exposition.page import Lag
 from coordinator.faults import BrokerFault
 from coordinator.service import CoordinatorService
 from coordinator.settings import ServiceSettings, Settings
@@ -60,6 +61,13 @@ async def running(made: Settings) -> AsyncIterator[CoordinatorService]:
         await service.stop()
 
 
+def elections(service: CoordinatorService) -> int:
+    """As `/metrics` counts them."""
+    leadership = service._leadership
+    view = None if leadership is None or not leadership.whole else leadership.view()
+    return 0 if view is None else view.notes.tally.counts.get("leader_elections", {}).get((), 0)
+
+
 async def leading(service: CoordinatorService) -> None:
     await until(lambda: service.health().role == "leader", 15, "leadership")
 
@@ -83,6 +91,9 @@ async def test_a_whole_life(tmp_path: Path) -> None:
         assert endpoint is not None
         assert (endpoint.nats_url, endpoint.pid, endpoint.http) == (service.nats_url, os.getpid(), None)
         policy = await event_in(service.log, lambda recorded: recorded.subject.endswith("policy_changed"))
+        await service.catch_up()
+        observed = await service.observe()
+        assert (observed.health.role, observed.lag, observed.whole) == ("leader", Lag(0, 0.0), True)
     assert getattr(policy.event, "policy", None) == Policy(max_recovery_attempts=3)
     assert await kinds_in(tmp_path) == WHOLE_LIFE
     endpoint = read_endpoint(tmp_path / ".resurgam")
@@ -122,6 +133,7 @@ async def test_a_standby_takes_over(broker: BrokerProcess, streams: Streams, tmp
             await first.stop("a test")
             await leading(second)
             await event_in(second.log, is_kind(LeaderElected, coordinator_id="first-of-two", term=2))
+            await until(lambda: elections(second) == 2, 10, "the count that goes on from the former leader's")
 
 
 async def test_a_broker_without_jetstream(tmp_path: Path) -> None:
