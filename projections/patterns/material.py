@@ -27,6 +27,7 @@ class Onset(NamedTuple):
     recovery_s: float | None
     lost: bool
     """It was not brought back from this one."""
+    host: str | None = None
 
     @property
     def slot(self) -> int:
@@ -151,7 +152,7 @@ def read(history: History, window: Window, support: int) -> Material:
     )
     onsets = history.rows(
         f"SELECT id, worker_id, epoch_us(failed_at) AS at, recovery_s, "
-        f"coalesce(resolution IN ('permanent', 'failed_again'), false) AS lost "
+        f"coalesce(resolution IN ('permanent', 'failed_again'), false) AS lost, host "
         f"FROM failure_onsets WHERE {within} ORDER BY id DESC LIMIT {FAILURES_MAX}"
     )
     if len(onsets) < support:

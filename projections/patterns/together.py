@@ -36,7 +36,8 @@ def search(material: Material, window: Window) -> Trials:
         slots[onset.worker_id].add(onset.slot)
     often = sorted(worker_id for worker_id, of_it in slots.items() if len(of_it) >= SUPPORT)
     pairs = [_judged(material, pair, slots) for pair in _candidates(often, slots)]
-    made = [_finding(group, pair, slots, window) for group, pair in _groups(pairs)]
+    hosts = {onset.worker_id: onset.host for onset in material.onsets}
+    made = [_finding(group, pair, slots, window, _place(group, hosts)) for group, pair in _groups(pairs)]
     return Trials(made, len(often) * (len(often) - 1) // 2)
 
 
@@ -87,7 +88,14 @@ def _groups(pairs: list[_Pair]) -> list[tuple[tuple[str, ...], _Pair]]:
     return found
 
 
-def _finding(group: tuple[str, ...], pair: _Pair, slots: dict[str, set[int]], window: Window) -> Finding:
+def _place(group: tuple[str, ...], hosts: dict[str, str | None]) -> str:
+    """Where they are, if that explains it."""
+    there = {hosts[worker_id] for worker_id in group}
+    host = there.pop()
+    return "" if there or host is None else f" (all on {host})"
+
+
+def _finding(group: tuple[str, ...], pair: _Pair, slots: dict[str, set[int]], window: Window, place: str) -> Finding:
     together = set.intersection(*(slots[worker_id] for worker_id in group))
     seen = len(together) if len(together) >= SUPPORT else pair.seen
     rarest = min(group, key=lambda worker_id: len(slots[worker_id]))
@@ -96,7 +104,7 @@ def _finding(group: tuple[str, ...], pair: _Pair, slots: dict[str, set[int]], wi
     names = f"{', '.join(group[:-1])} and {group[-1]}"
     others = [worker_id for worker_id in group if worker_id != rarest]
     sentence = (
-        f"{names} fail together: {seen} of the {of} times that {rarest} failed, "
+        f"{names}{place} fail together: {seen} of the {of} times that {rarest} failed, "
         f"{' and '.join(others)} failed within the same {SLOT_S} seconds, {times(lift)} as by chance"
     )
     listed = ", ".join(map(quoted, group))
