@@ -32,6 +32,14 @@ class History:
         Raises:
             QueryError: it has no result, or no end.
         """
+        return self._whole(sql)[1]
+
+    def records(self, sql: str) -> list[dict[str, Any]]:
+        """The same with names."""
+        columns, rows = self._whole(sql)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _whole(self, sql: str) -> tuple[list[str], list[list[Any]]]:
         found: list[list[Any]] = []
         for _ in range(PAGES_MAX):
             page = self._ask(f"SELECT * FROM ({sql}) LIMIT {PAGE} OFFSET {len(found)}" if found else sql, PAGE)  # noqa: S608
@@ -39,17 +47,10 @@ class History:
                 self.through_sequence = page.through_sequence
             found += page.rows
             if not page.truncated and len(page.rows) < PAGE:
-                return found
+                return page.columns, found
             if page.truncated and not page.rows:
                 raise QueryError("a single row of the history is too large for a reply")
         raise QueryError(f"the answer has more than {len(found)} rows: choose a shorter window")
-
-    def records(self, sql: str) -> list[dict[str, Any]]:
-        """The same with names, for a SELECT of few rows."""
-        answer = self._ask(sql, PAGE)
-        if self.through_sequence is None:
-            self.through_sequence = answer.through_sequence
-        return answer.records()
 
     def last_event_at(self) -> datetime | None:
         """None: it holds none."""

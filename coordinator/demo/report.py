@@ -152,11 +152,13 @@ def commands(stage: Stage) -> list[str]:
     """What to type, in a form that works where the demo was started."""
     plan, killing = stage.plan, stage.killings[0]
     program, folder = _program(), shlex.quote(shown(plan.state_dir))
+    history = shlex.quote(shown(plan.db_path))
     return [
         f"{program} replay story {killing.worker_id} --state-dir {folder}",
         f"{program} replay story {killing.task_id} --state-dir {folder}",
         f"{program} replay verify --state-dir {folder}",
-        f'{program} sql "FROM task_recovery_history" \\\n    --db-path {shlex.quote(shown(plan.db_path))}',
+        f"{program} report --output report.html \\\n    --db-path {history}",
+        f'{program} sql "FROM task_recovery_history" \\\n    --db-path {history}',
     ]
 
 

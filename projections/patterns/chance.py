@@ -57,16 +57,17 @@ def tail(distribution: Distribution, seen: int) -> float:
     return min(1.0, sum(reversed(distribution[seen:])))
 
 
-def adjusted(p_values: Sequence[float]) -> list[float]:
-    """Each p value for what it is worth among so many tests: whoever believes those up to 5 % errs in 5 % of what he
-    believes, and, where nothing is there at all, in 5 % of all searches.
+def adjusted(p_values: Sequence[float], tried: int) -> list[float]:
+    """Each p value for what it is worth among so many tests, of which all others prove nothing: whoever believes those
+    up to 5 % errs in 5 % of what he believes, and, where nothing is there at all, in 5 % of all searches.
 
     Source: Y. Benjamini and Y. Hochberg, Controlling the false discovery rate, Journal of the Royal Statistical Society
     B 57 (1995), 289-300: the step-up procedure, as adjusted p values.
     """
-    total, least = len(p_values), 1.0
-    found = [1.0] * total
-    for place, index in reversed(list(enumerate(sorted(range(total), key=p_values.__getitem__), start=1))):
+    number = len(p_values)
+    total, least = max(tried, number), 1.0
+    found = [1.0] * number
+    for place, index in reversed(list(enumerate(sorted(range(number), key=p_values.__getitem__), start=1))):
         least = min(least, p_values[index] * total / place)
         found[index] = least
     return found

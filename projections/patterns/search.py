@@ -34,10 +34,9 @@ def among(material: Material, window: Window) -> Patterns:
     trials = [one.search(material, window) for one in (together, killers, hours, motifs, policies)]
     candidates = [candidate for trial in trials for candidate in trial.candidates]
     tried = sum(trial.tried for trial in trials)
-    # What had no support, or went the other way, was tried as well: as something that proves nothing.
-    p_values = [one.p for one in candidates]
-    corrected = adjusted(p_values + [1.0] * max(0, tried - len(candidates)))
-    judged = [msgspec.structs.replace(one, p_adjusted=p) for one, p in zip(candidates, corrected, strict=False)]
+    # What had no support, or went the other way, was tried as well.
+    corrected = adjusted([one.p for one in candidates], tried)
+    judged = [msgspec.structs.replace(one, p_adjusted=p) for one, p in zip(candidates, corrected, strict=True)]
     kept = [one for one in judged if one.p_adjusted <= ERROR_RATE and one.lift >= LIFT_MIN]
     kept.sort(key=lambda one: (one.p, -one.lift, one.kind, one.subject))
     return Patterns(findings=kept, tried=tried, failures=len(material.onsets))

@@ -127,7 +127,7 @@ def failure_reasons(reasons: Sequence[Reason]) -> str:
         top, left = number * ROW + (ROW - BAR) / 2, 0.0
         for name, count in reason.endings.items():
             width = count / most * BAR_SHARE_MAX
-            words = f"{reason.reason}: {count} of {counted(reason.failures, 'failure')} {ENDINGS[name]}"
+            words = f"{reason.reason}: {count} of {counted(reason.failures, 'failure')} {ENDINGS.get(name, name)}"
             parts.append(
                 f'<rect class="mark e-{name}" x="{left:.3f}%" y="{top}" width="{width:.3f}%" height="{BAR}">'
                 f"<title>{escape(words)}</title></rect>"

@@ -111,7 +111,8 @@ def gather(history: History, scope: Scope, made_at: datetime) -> Report:
     )
     if not events:
         raise Nothing(f"nothing happened from {scope.since:%Y-%m-%d %H:%M:%S} to {scope.until:%Y-%m-%d %H:%M:%S} UTC")
-    drawn, left_out = lanes(_steps(history, window, scope), at(first), at(last))
+    steps, since = _steps(history, window, scope, at(first))
+    drawn, left_out = lanes(steps, since, at(last))
     outages = _outages(history, window, scope)
     timeline, older = _timeline(history, window, scope)
     tasks = window.holds("completed_at")
@@ -181,8 +182,8 @@ def _incident(history: History, scope: Scope) -> dict[str, Any] | None:
     return row | {"report": msgspec.json.decode(row["report"])}
 
 
-def _steps(history: History, window: Window, scope: Scope) -> list[Step]:
-    """What changed a worker's state in the window, and the last that did before."""
+def _steps(history: History, window: Window, scope: Scope, first: datetime) -> tuple[list[Step], datetime]:
+    """What changed a worker's state in the window, and the last that did before; and from when on that is all of it."""
     kinds = ", ".join(map(quoted, STATES))
     own = f"kind IN ({kinds}) AND {_of_its_workers(scope, 'entity')}"
     rows = history.rows(
@@ -196,7 +197,9 @@ def _steps(history: History, window: Window, scope: Scope) -> list[Step]:
                 WHERE {own} AND {window.holds("recorded_at")} ORDER BY sequence DESC LIMIT {STEPS_MAX}))
         ORDER BY sequence"""
     )
-    return [Step(entity, at(time), kind, fields_of(msgspec.json.decode(body))) for entity, time, kind, body in rows]
+    steps = [Step(entity, at(time), kind, fields_of(msgspec.json.decode(body))) for entity, time, kind, body in rows]
+    within = [step for step in steps if step.at >= window.since]
+    return steps, within[0].at if len(within) == STEPS_MAX else first
 
 
 def _outages(history: History, window: Window, scope: Scope) -> list[Outage]:
@@ -221,9 +224,9 @@ def _reasons(history: History, window: Window, scope: Scope) -> list[Reason]:
     found: dict[str, dict[str, int]] = {}
     for reason, ending, number in rows:
         found.setdefault(reason, {})[ending] = number
-    order = list(ENDINGS)
+    order = {name: place for place, name in enumerate(ENDINGS)}
     reasons = [
-        Reason(reason=reason, endings=dict(sorted(endings.items(), key=lambda one: order.index(one[0]))))
+        Reason(reason=reason, endings=dict(sorted(endings.items(), key=lambda one: order.get(one[0], len(order)))))
         for reason, endings in found.items()
     ]
     return sorted(reasons, key=lambda one: (-one.failures, one.reason))

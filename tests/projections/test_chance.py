@@ -36,10 +36,12 @@ def test_the_example_of_benjamini_and_hochberg() -> None:
     p_values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459]
     p_values += [0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]
     shuffled = random.Random(1).sample(p_values, len(p_values))
-    corrected = dict(zip(shuffled, adjusted(shuffled), strict=True))
+    corrected = dict(zip(shuffled, adjusted(shuffled, 15), strict=True))
     assert sorted(p for p, q in corrected.items() if q <= 0.05) == p_values[:4]
     assert corrected[0.0001] == pytest.approx(0.0015)
-    assert adjusted([]) == []
+    assert adjusted(p_values[:6], 15) == adjusted([*p_values[:6], *[1.0] * 9], 0)[:6]
+    assert adjusted([0.5, 0.9], 1) == pytest.approx([0.9, 0.9])
+    assert adjusted([], 1000) == []
 
 
 def test_permutations() -> None:

@@ -74,6 +74,7 @@ def test_pages_until_there_are_no_more() -> None:
     assert history.rows("SELECT n FROM numbers ORDER BY n") == rows
     assert history.through_sequence == 7
     assert len(asked) == 3
+    assert history.records("SELECT n FROM numbers ORDER BY n") == [{"n": number} for [number] in rows]
 
 
 def test_pages_without_end() -> None:
