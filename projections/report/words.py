@@ -1,5 +1,6 @@
 """Events, figures and times in words."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,7 @@ from projections.figures import Figure, amount
 from projections.report.content import Outage
 
 VALUE_CHARACTERS_MAX = 120
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 SAID_ELSEWHERE = ("kind", "worker_id", "task_id", "run_id", "incident_id", "coordinator_id", "incarnation", "policy")
 TO_SECONDS = len("2026-01-31 18:00:00")
 NO_FACTS = ("id", "report", "sequences")
@@ -31,6 +33,7 @@ def fields_of(payload: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping | list):
             continue
         text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
+        text = _MOMENT.sub(r"\1 \2", text)
         cut = text if len(text) <= VALUE_CHARACTERS_MAX else text[: VALUE_CHARACTERS_MAX - 1] + "…"
         parts.append(f"{name}={cut}")
     return " ".join(parts)
