@@ -189,14 +189,14 @@ class Season:
     def _strike(self, worker_id: str) -> None:
         if worker_id in self._dead:
             return
+        after = 0.0
         if self._plant.sign and self._random.random() < 0.8:
             self._doubt(worker_id)
-            self._at(self._now + self._random.uniform(10, 40), partial(self._die, worker_id))
-        else:
-            self._die(worker_id)
+            after = self._random.uniform(10, 40)
+        self._at(self._now + after, partial(self._die, worker_id))
         if self._plant.together[:1] == (worker_id,):
             for other in self._plant.together[1:]:
-                self._at(self._now + self._random.uniform(0, 2), partial(self._die, other))
+                self._at(self._now + after + self._random.uniform(0, 2), partial(self._die, other))
 
     def _doubt(self, worker_id: str) -> None:
         if worker_id in self._dead:

@@ -40,12 +40,14 @@ def test_what_is_planted_is_found_first(tmp_path: Path, name: str) -> None:
     assert [one.kind for one in found.findings if one.kind != kind] == []
 
 
-def test_both_of_two_are_found(tmp_path: Path) -> None:
-    plant = Plant(killer=True, together=("w1", "w2"))
-    found = found_in(stored(Season(12, plant).records, tmp_path / "history.duckdb"))
-    assert [(one.kind, one.subject) for one in found.findings] == [
-        ("deadly_test", "test_killer"),
-        ("failing_together", "w1 + w2"),
+def test_all_of_four_are_found_and_nothing_else(tmp_path: Path) -> None:
+    plant = Plant(days=10.0, killer=True, sign=True, together=("w1", "w2", "w3"), hour=4)
+    found = found_in(stored(Season(30, plant).records, tmp_path / "history.duckdb"))
+    assert [one.subject for one in found.findings] == [
+        "test_killer",
+        "worker.suspicion_refuted",
+        "w1 + w2 + w3",
+        "04:00-04:59 UTC",
     ]
 
 
