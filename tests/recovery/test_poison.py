@@ -369,14 +369,6 @@ def test_a_crash_in_a_drill_or_on_a_worker_that_fails_everything_accuses_nobody(
     assert story.task("t1").deaths == ()
 
 
-def test_with_no_infrastructure_retries_it_never_gets_so_far() -> None:
-    story = farm(Policy(infrastructure_retries=1))
-    story.tell(submitted("t1"))
-    kill_again(story, "t1", times=2)
-    assert story.task("t1").verdict == "crashed"
-    assert story.state.quarantine == {}
-
-
 def test_it_runs_alone_where_its_labels_are_and_keeps_nobody_waiting_meanwhile() -> None:
     story = Story()
     story.join("w1", "w2", labels={"gpu": "yes"})

@@ -37,6 +37,14 @@ def test_it_is_not_run_again() -> None:
     assert story.state.quarantine[key].task_id == "t1"
 
 
+def test_with_no_infrastructure_retries_it_never_gets_so_far() -> None:
+    story = farm(Policy(infrastructure_retries=1))
+    story.tell(submitted("t1"))
+    kill_again(story, "t1", times=2)
+    assert story.task("t1").verdict == "crashed"
+    assert story.state.quarantine == {}
+
+
 def test_it_is_said_at_once_even_without_workers() -> None:
     story, _ = quarantined()
     for worker_id in list(story.state.workers):
