@@ -36,7 +36,7 @@ from events.objects import MemoryObjects
 from events.policy import Policy, policy_hash
 from events.stored import stream_extent
 from events.streams import STREAM_NOT_FOUND, Streams
-from events.system import LeaderElected, PolicyChanged
+from events.system import BrokerReturned, LeaderElected, PolicyChanged
 from recovery.consumer import LEADER_TAIL, RecoveryConsumer, Term
 from recovery.core import State
 from recovery.snapshots import Beginning, Search
@@ -46,6 +46,10 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 LEASE_TTL_S = 2
+BROKER_AWAY_S = 5.0
+"""An absence of the broker that is worth a word: a restart is none."""
+RECENTLY_S = 3.0 * LEASE_TTL_S
+"""It takes so long at most to be elected when the broker is there again: the lease has to run out."""
 PAUSE_S = 0.5
 COORDINATOR = "coordinator/"
 GONE = ("stopped", "permanent")
@@ -295,8 +299,27 @@ class Leadership:
             log.info("not_elected", error=str(error))
             return None
         log.info("elected", term=number, token=appended.last)
+        if last is not None:
+            self._tell_of_absence(consumer, lease, last)
         nonce = host().token(8).hex()
         return Term(appended.last, nonce, sent_at, extent.last_seq, holds=lambda: lease.held)
+
+    def _tell_of_absence(self, consumer: RecoveryConsumer, lease: Lease, last: Recorded) -> None:
+        """The first word of the term: the broker was away just now, and from everybody, since nobody was elected.
+
+        Before anything is decided: it depends on that who pays for what was cut off.
+        """
+        absence = lease.absence
+        monotonic = host().monotonic()
+        if absence is None or absence.until - absence.since < BROKER_AWAY_S or monotonic - absence.until > RECENTLY_S:
+            return
+        since = consumer.clock.now() - (monotonic - absence.since)
+        if last.time > since:
+            log.info("cut_off_alone", since_s=round(monotonic - absence.since, 1), elected_at=last.sequence)
+            return
+        away_s = round(absence.until - absence.since, 3)
+        log.warning("broker_returned", away_s=away_s)
+        consumer.record(BrokerReturned(coordinator_id=self._coordinator_id, since=utc(since), away_s=away_s))
 
     async def _lead(self, consumer: RecoveryConsumer, lease: Lease, term: Term) -> None:
         consumer.lead(term)

@@ -117,5 +117,6 @@ POLICY_HELP = {
     "tasks_ahead_max": "The most tasks that are handed out ahead of their time for each slot.",
     "degraded_below": "The share of live workers below which the system is degraded.",
     "critical_below": "The share of live workers below which the system is critical and an incident opens.",
+    "queue_stalled_after": "Work waits, workers are expected, and nothing has moved for so long: an incident opens.",
     "mass_loss_within": "Workers lost so close together, and leaving it critical, cost no task and no worker a retry.",
 }

@@ -9,6 +9,7 @@ from events.system import (
     BreakerClosed,
     BreakerHalfOpened,
     BreakerOpened,
+    BrokerReturned,
     CoordinatorStarted,
     CoordinatorStopped,
     DetectorDegraded,
@@ -133,6 +134,7 @@ AnyEvent = (
     | InvariantViolated
     | DetectorDegraded
     | WatchContinued
+    | BrokerReturned
     | PaceChanged
     | QuarantineReleased
     | WorkerFailurePredicted

@@ -18,6 +18,9 @@ from events.jetstream import TRY_AGAIN, WRONG_LAST_SEQUENCE
 from events.stored import stored_message
 from events.streams import Streams
 
+IN_VAIN_MIN = 2
+"""Tries without an answer, one behind the other, from which on the broker is away."""
+
 
 class LeaseHolder(msgspec.Struct, frozen=True):
     coordinator_id: str
@@ -51,6 +54,15 @@ async def held_lease(bus: Bus, streams: Streams) -> Held | None:
     return Held(holder, stored.seq, stored.time_ns / 1e9)
 
 
+class Absence(NamedTuple):
+    """The broker left several tries in a row without an answer, or refused them. Times by the holder's clock."""
+
+    since: float
+    """When the first of them was sent."""
+    until: float
+    """When the first one behind them had been stored, or declined for somebody else's sake."""
+
+
 class Lease:
     """One candidate's view of the lease.
 
@@ -73,6 +85,10 @@ class Lease:
         self._monotonic = monotonic or host().monotonic
         self._sequence = 0
         self._valid_until = 0.0
+        self._in_vain: list[float] = []
+        """When the first tries of a row were sent that came to nothing; no more than it takes to call it one."""
+        self.absence: Absence | None = None
+        """The last one. One try alone may have been the holder's own sleep."""
         self.ttl_s = ttl_s
         self.margin_s = ttl_s * 0.2
 
@@ -84,6 +100,17 @@ class Lease:
         """One try. False: somebody else holds it, or the broker did not answer (then a holder stays one until its
         time is over)."""
         before = self._monotonic()
+        in_vain, self._in_vain = self._in_vain, [*self._in_vain, before][:IN_VAIN_MIN]
+        got = await self._try(before)
+        if got is None:
+            return False
+        self._in_vain = []
+        if len(in_vain) == IN_VAIN_MIN:
+            self.absence = Absence(in_vain[0], self._monotonic())
+        return got
+
+    async def _try(self, before: float) -> bool | None:
+        """None: nothing was heard."""
         headers = {
             "Nats-Expected-Last-Subject-Sequence": str(self._sequence),
             "Nats-TTL": f"{self.ttl_s}s",
@@ -93,7 +120,7 @@ class Lease:
                 self._subject, msgspec.json.encode(self._holder), headers, timeout_s=self.ttl_s / 2
             )
         except Unacknowledged:
-            return False
+            return None
         ack = decode_ack(answer)
         if ack.error is None:
             self._sequence = ack.seq

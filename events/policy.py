@@ -170,6 +170,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # System status, shares of the expected workers
     degraded_below: Share = 0.8
     critical_below: Share = 0.5
+    queue_stalled_after: Seconds = 60.0
+    """Work has waited for so long while nothing moved, though workers are expected that could do it."""
     mass_loss_within: Seconds = 10.0
     """Workers that were lost within this time of each other, and left the system critical, were lost in one go: what
     that costs is charged to no budget."""

@@ -9,7 +9,7 @@ from events.identity import Id
 from events.policy import Policy
 
 SystemStatus = Literal["idle", "healthy", "degraded", "critical"]
-IncidentKind = Literal["mass_worker_loss", "coordinator_failover"]
+IncidentKind = Literal["mass_worker_loss", "coordinator_failover", "broker_outage", "stalled_queue"]
 
 NAMED_MAX = 200
 """Ids in a report: more are counted."""
@@ -57,6 +57,17 @@ class RecoveryResumed(SystemEvent, tag="system.recovery_resumed", frozen=True, k
 
     actor: Text
     reason: Text = ""
+
+
+class BrokerReturned(SystemEvent, tag="system.broker_returned", frozen=True, kw_only=True):
+    """The broker took nothing from whoever leads now for so long, and nobody was elected meanwhile: nobody led, no
+    decision could be stored, and every worker had to think of fencing itself."""
+
+    coordinator_id: Id
+    since: Moment
+    """Of the first attempt to write that was not answered, or was refused."""
+    away_s: Annotated[float, Meta(ge=0)]
+    """From then until the first that was stored."""
 
 
 class PaceChanged(SystemEvent, tag="system.pace_changed", frozen=True, kw_only=True):
@@ -138,10 +149,11 @@ class StageReport(Struct, frozen=True, kw_only=True):
 
 
 class IncidentReport(Struct, frozen=True, kw_only=True):
-    """What a mass loss came to. Seconds count from the loss that made it one."""
+    """What a mass loss or an outage of the broker came to. Seconds count from the loss that made it one."""
 
     workers: tuple[Id, ...] = ()
-    """Those that were missing at its beginning, and those that were lost while it was open; the first `NAMED_MAX`."""
+    """Those that were missing or had just been lost at its beginning, and those that were lost while it was open; the
+    first `NAMED_MAX`. Of an outage of the broker: those that are missing at its end."""
     workers_lost_together: Sequence = 0
     """Of these, the ones that were lost in one go: what that cost is charged to no budget."""
     tasks_preserved: Sequence = 0
@@ -149,6 +161,8 @@ class IncidentReport(Struct, frozen=True, kw_only=True):
     tasks_requeued: Sequence = 0
     tasks_uncharged: Sequence = 0
     """Of these, the ones that ran: put back for nothing."""
+    broker_away_s: float | None = None
+    """For how long the broker took nothing."""
     tasks_lost: Sequence = 0
     """They got a verdict because their worker was lost."""
     attempts_succeeded: Sequence = 0

@@ -63,7 +63,7 @@ class SystemRecovery(msgspec.Struct, kw_only=True):
 class IncidentRow(msgspec.Struct, kw_only=True):
     id: Annotated[int, integer("As in `system_recovery_history`.")]
     incident_id: Annotated[str, varchar("Its name in the events.")]
-    kind: Annotated[str, varchar("mass_worker_loss, coordinator_failover, projection_rebuilt, …")]
+    kind: Annotated[str, varchar("mass_worker_loss, broker_outage, coordinator_failover, stalled_queue, …")]
     began_at: Annotated[int, timestamp("When it was opened.")]
     ended_at: Annotated[int | None, timestamp("When it was closed; NULL while it is open.")] = None
     duration_s: Annotated[float | None, double("As the closing event says.")] = None

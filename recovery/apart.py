@@ -23,6 +23,7 @@ def change(state: State, task: Task, status: TaskStatus, recorded: Recorded) -> 
         give_back(state, task)
         if status != "isolated":
             note_left(state, task)
+    state.moved_at = recorded.time
     state.tasks_by_status[task.status] -= 1
     state.tasks_by_status[status] += 1
     task.status = status

@@ -29,6 +29,7 @@ from recovery.decisions import DECISIONS_MAX, RULES_VERSION, Decision
 from recovery.evolve import evolve, forget_beats, observe, recall_beats
 from recovery.flapping import owed_to_flapping
 from recovery.needs import stranding_due
+from recovery.standstill import owed_to_queue, stalls_at
 from recovery.state import State
 
 __all__ = [
@@ -67,10 +68,11 @@ def _owed(state: State, now: float) -> Iterator[Decision]:
         owed_to_barred(state, now),
         owed_to_stranded(state, now),
         owed_assignments(state, now),
+        owed_to_queue(state, now),
     )
 
 
 def next_due(state: State) -> float:
     """The cluster time at which `decide` may owe more than it does now, if no event comes; infinite for never."""
     timers = (state.timers, state.useless, state.repairs, state.alarms, state.omens, state.foretold)
-    return min(requeues_due(state), stranding_due(state), *(timer.next() for timer in timers))
+    return min(requeues_due(state), stranding_due(state), stalls_at(state), *(timer.next() for timer in timers))

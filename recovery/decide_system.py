@@ -2,10 +2,16 @@
 
 from collections.abc import Iterator
 
-from events.system import EventParked, SystemRecoveryCompleted, SystemRecoveryStarted, SystemStatusChanged
+from events.system import (
+    EventParked,
+    IncidentReport,
+    SystemRecoveryCompleted,
+    SystemRecoveryStarted,
+    SystemStatusChanged,
+)
 from recovery.decisions import Decision
 from recovery.entities import Incident
-from recovery.outages import KIND, affected_tasks, open_stage, report
+from recovery.outages import BROKER, KIND, affected_tasks, broker_report, open_stage, report, verified_at
 from recovery.state import State
 
 
@@ -28,6 +34,7 @@ def owed_to_system(state: State, now: float) -> Iterator[Decision]:
         yield Decision(event, "share of live workers crossed a threshold", synthetic=state.status_made_up())
     yield from _mass_worker_loss(state, now)
     yield from _coordinator_failover(state, now)
+    yield from _broker_outage(state, now)
 
 
 def _mass_worker_loss(state: State, now: float) -> Iterator[Decision]:
@@ -49,7 +56,7 @@ def _mass_worker_loss(state: State, now: float) -> Iterator[Decision]:
     elif measured != "critical" and state.status == measured and _settled(state):
         success = measured != "idle"
         message = "" if success else "no worker is expected any more"
-        yield _completed(state, incident, now, success=success, message=message)
+        yield completed(state, incident, now, success=success, message=message)
 
 
 def _settled(state: State) -> bool:
@@ -63,7 +70,7 @@ def _coordinator_failover(state: State, now: float) -> Iterator[Decision]:
     incident = state.incidents.get("coordinator_failover")
     if incident is not None:
         message = f"term {state.term} under {state.leader_id} has folded the log and leads"
-        yield _completed(state, incident, now, success=True, message=message)
+        yield completed(state, incident, now, success=True, message=message)
     elif state.failover_unreported:
         event = SystemRecoveryStarted(
             incident_id=f"failover-{state.fencing_token}",
@@ -75,7 +82,27 @@ def _coordinator_failover(state: State, now: float) -> Iterator[Decision]:
         yield Decision(event, "a leader followed one that had not stepped down")
 
 
-def _completed(state: State, incident: Incident, now: float, *, success: bool, message: str) -> Decision:
+def _broker_outage(state: State, now: float) -> Iterator[Decision]:
+    incident, returned = state.incidents.get(BROKER), state.returned
+    if incident is not None:
+        measured = state.measured_status()
+        sound = measured != "critical" and state.status == measured
+        if sound and returned is not None and now >= verified_at(state):
+            message = f"the broker was away for {returned.away_s:.1f} s; whoever lives has been heard again"
+            yield completed(state, incident, now, success=measured != "idle", message=message)
+    elif state.outage_unreported and returned is not None:
+        event = SystemRecoveryStarted(
+            incident_id=f"broker-{returned.sequence}",
+            incident_kind=BROKER,
+            status=state.measured_status(),
+            affected_workers=state.workers_live,
+            affected_tasks=state.tasks_by_status["assigned"] + state.tasks_by_status["running"],
+        )
+        yield Decision(event, "the broker was away from everybody", returned.event_id, synthetic=returned.synthetic)
+
+
+def completed(state: State, incident: Incident, now: float, *, success: bool, message: str) -> Decision:
+    """Closes the incident."""
     outage = state.outage if incident.kind == KIND else None
     event = SystemRecoveryCompleted(
         incident_id=incident.incident_id,
@@ -86,7 +113,13 @@ def _completed(state: State, incident: Incident, now: float, *, success: bool, m
         affected_workers=incident.affected_workers if outage is None else len(outage.missing),
         affected_tasks=incident.affected_tasks if outage is None else affected_tasks(state, outage),
         message=message,
-        report=None if outage is None else report(outage),
+        report=_report(state, incident),
     )
     cause = incident.event_id
     return Decision(event, "the incident's end state is verified", cause, cause, incident.synthetic)
+
+
+def _report(state: State, incident: Incident) -> IncidentReport | None:
+    if incident.kind == BROKER:
+        return broker_report(state, incident)
+    return report(state.outage) if incident.kind == KIND and state.outage is not None else None

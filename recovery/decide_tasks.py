@@ -20,7 +20,7 @@ from recovery.entities import Late, Quarantined, Result, Task
 from recovery.indexes import orphaned
 from recovery.lifecycle import WAITING
 from recovery.needs import stranded_at
-from recovery.outages import spares
+from recovery.outages import spares, spares_fenced
 from recovery.pacing import charged, open_at
 from recovery.placement import Placement
 from recovery.poison import quarantined
@@ -123,6 +123,8 @@ def _after_result(state: State, task: Task, result: Result) -> Decision:
     if outcome == "fenced":
         if not result.started:
             return _requeued(task, "fenced", "none", "its worker was cut off before it started")
+        if spares_fenced(state, task):
+            return _requeued(task, "fenced", "none", "the broker was away, and its worker stopped it")
         return _charge_infrastructure(state, task, "fenced", "its worker was cut off and stopped it")
     if TAXONOMY[result.error].retry == "never":
         return _completed(task, VERDICT[outcome], f"not tried again: {result.error}", "error is never retried")

@@ -354,6 +354,10 @@ class Incident:
     event_id: str
     synthetic: str | None = None
     """Label of the synthetic failures without which it would not have been opened."""
+    requeued: int = 0
+    """Tasks put back while it was open, because their worker was lost or had fenced itself."""
+    uncharged: int = 0
+    """Of these, the ones that ran and paid nothing."""
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from events.clock import seconds
 from events.envelope import Recorded
 from events.policy import Policy
 from events.system import (
+    BrokerReturned,
     CoordinatorStopped,
     DetectorDegraded,
     EventParked,
@@ -24,9 +25,10 @@ from recovery import evolve_forecast, needs
 from recovery.entities import Incident, Loss, Pause, Worker
 from recovery.handlers import Handler
 from recovery.indexes import index_breaker, index_worker
-from recovery.outages import KIND, note_opened, note_stage, open_stage
+from recovery.outages import BROKER, KIND, index_broker, note_opened, note_stage, open_stage
 from recovery.pacing import dated
 from recovery.poison import MASS, pardon, refile
+from recovery.repair_entities import Returned
 from recovery.state import State
 from recovery.timers import AT_ONCE, NEVER
 
@@ -95,6 +97,7 @@ def _change_rules(state: State, sequence: int, stretch: float) -> None:
     for worker in state.workers.values():
         worker.detector = rules.detector(worker.worker_id, worker.labels)
         worker.hung_from = AT_ONCE if worker.running else NEVER
+    index_broker(state)
     _index_all_workers(state)
 
 
@@ -174,8 +177,14 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
 def _date_breaker(state: State, now: float) -> None:
     for worker_id, lost in state.lost_lately.items():
         state.lost_lately[worker_id] = lost._replace(at=min(lost.at, now))
+    for task_id, charge in state.charged_lately.items():
+        state.charged_lately[task_id] = charge._replace(at=min(charge.at, now))
     if state.outage is not None:
         state.outage.since = min(state.outage.since, now)
+    state.moved_at = min(state.moved_at, now)
+    if state.returned is not None:
+        state.returned = state.returned._replace(at=min(state.returned.at, now))
+    index_broker(state)
     breaker = state.breaker
     breaker.until = min(breaker.until, now + state.policy.breaker_open_max)
     for worker_id, end in breaker.ends.items():
@@ -201,6 +210,9 @@ def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStar
         state.failover_unreported = False
     if event.incident_kind == KIND:
         note_opened(state, recorded)
+    if event.incident_kind == BROKER:
+        state.outage_unreported = False
+        index_broker(state)
     state.incidents[event.incident_kind] = Incident(
         incident_id=event.incident_id,
         kind=event.incident_kind,
@@ -232,6 +244,16 @@ def recovery_completed(state: State, recorded: Recorded, event: SystemRecoveryCo
     return True
 
 
+def broker_returned(state: State, recorded: Recorded, event: BrokerReturned) -> bool:
+    before = state.returned
+    if before is not None and seconds(event.since) <= before.at:
+        return False  # another leader has said it, and this one was kept for long
+    state.returned = Returned(recorded.time, recorded.sequence, event.away_s, recorded.id, recorded.synthetic)
+    state.outage_unreported = BROKER not in state.incidents
+    index_broker(state)
+    return True
+
+
 def recovery_staged(state: State, recorded: Recorded, event: SystemRecoveryStaged) -> bool:
     incident, outage = state.incidents.get(KIND), state.outage
     if incident is None or outage is None or incident.incident_id != event.incident_id:
@@ -254,6 +276,7 @@ HANDLERS: dict[type[Event], Handler] = {
     PolicyChanged: policy_changed,
     RecoveryPaused: paused,
     RecoveryResumed: resumed,
+    BrokerReturned: broker_returned,
     PaceChanged: pace_changed,
     WatchContinued: watch_continued,
     DetectorDegraded: detector_degraded,

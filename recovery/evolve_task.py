@@ -59,6 +59,7 @@ def submitted(state: State, recorded: Recorded, event: TaskSubmitted) -> bool:
     state.tasks[task.task_id] = task
     state.runs.setdefault(task.run_id, {})[task.task_id] = None
     state.tasks_by_status["queued"] += 1
+    state.moved_at = recorded.time
     file_waiting(state, task, recorded.time)
     if quarantined(state, task, recorded.time) is not None:
         state.barred[task.task_id] = None

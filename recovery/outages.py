@@ -9,23 +9,30 @@ a test that kills its worker again and again would never use its retries up on a
 from events.base import Event
 from events.clock import utc
 from events.envelope import Recorded
-from events.system import NAMED_MAX, IncidentReport, StageReport
+from events.system import NAMED_MAX, IncidentKind, IncidentReport, StageReport
 from events.task import TaskCompleted, TaskRequeued
 from events.worker import WorkerRecoveryFailed, WorkerRecoverySucceeded
-from recovery.entities import Task, Worker
+from recovery.entities import Incident, Task, Worker
+from recovery.indexes import orphaned
 from recovery.lifecycle import WorkerStatus
-from recovery.repair_entities import Lost, Outage, Stage
+from recovery.repair_entities import Charge, Lost, Outage, Stage
 from recovery.state import State
+from recovery.timers import NEVER
 
 COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
 EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
 MISSING = EXPECTED - COUNTED_LIVE
 
+CUT_SHORT = ("worker_failed", "fenced")
+"""Why a task is put back that was not its own fault."""
 TOGETHER_MIN = 2
 SPARED_MAX = 3
 """However often it happens, a task is put back uncharged so many times: it may be what takes the workers down."""
 STAGES_MAX = 100
 KIND = "mass_worker_loss"
+BROKER: IncidentKind = "broker_outage"
+VERIFY_MARGIN_S = 1.0
+"""Those that are silent are judged first."""
 
 
 def in_force(state: State) -> Outage | None:
@@ -46,6 +53,25 @@ def spares(state: State, task: Task) -> bool:
     outage = state.outage
     before = outage is not None and task.assigned_sequence < outage.first_sequence
     return before and task.spared < SPARED_MAX and lost_together(state, task.worker_id)
+
+
+def spares_fenced(state: State, task: Task) -> bool:
+    """Whether a task that its worker stopped because it was cut off is put back uncharged: the broker was away from
+    all of them, and it had been given before that was over."""
+    returned = state.returned
+    return returned is not None and task.assigned_sequence < returned.sequence and task.spared < SPARED_MAX
+
+
+def verified_at(state: State) -> float:
+    """When whoever has lived through the last outage of the broker has been heard, or has failed for its silence; but
+    for those with whom a detector has more patience than usual."""
+    assert state.returned is not None
+    return state.returned.at + state.policy.failed_after * state.rules.stretch + VERIFY_MARGIN_S
+
+
+def index_broker(state: State) -> None:
+    """To be called after every change of what is known of the broker, and of the patience with workers."""
+    state.alarms.set("broker", verified_at(state) if BROKER in state.incidents and state.returned else NEVER)
 
 
 def failures(state: State, worker: Worker) -> int | None:
@@ -75,7 +101,29 @@ def note_change(state: State, worker: Worker, before: WorkerStatus, recorded: Re
     elif state.measured_status() == "critical":
         together = dict.fromkeys(state.lost_lately)
         first = next(iter(state.lost_lately.values())).sequence
-        state.outage = Outage(now, recorded.id, dict(state.missing), together, first)
+        state.outage = Outage(now, recorded.id, state.missing | together, together, first)
+        _refund(state, state.outage, now)
+
+
+def _refund(state: State, outage: Outage, now: float) -> None:
+    """The first of those that are lost in one go is lost alone: nobody could know. What has paid for that gets it back,
+    unless it is already lost again."""
+    horizon = now - state.policy.mass_loss_within
+    for task_id, charge in state.charged_lately.items():
+        task = state.tasks[task_id]
+        before = charge.worker_id in outage.together and charge.assigned_sequence < outage.first_sequence
+        if before and charge.at >= horizon and task.status != "final" and not orphaned(state, task):
+            task.infrastructure_used -= 1
+            task.spared += 1
+            outage.requeued += 1
+            outage.uncharged += 1
+    state.charged_lately.clear()
+
+
+def _forget_charges(state: State, now: float) -> None:
+    horizon = now - state.policy.mass_loss_within
+    while next(iter(state.charged_lately.values())).at < horizon:
+        state.charged_lately.popitem(last=False)
 
 
 def _forget(state: State, now: float) -> None:
@@ -99,8 +147,16 @@ def note_opened(state: State, recorded: Recorded) -> None:
 def note_requeued(state: State, task: Task, recorded: Recorded, event: TaskRequeued, *, began: bool) -> None:
     """The task has been put back; `began`: its attempt had."""
     outage = state.outage
-    uncharged = event.reason == "worker_failed" and event.budget == "none" and began
+    uncharged = event.reason in CUT_SHORT and event.budget == "none" and began
     task.spared += uncharged
+    if event.reason == "worker_failed" and event.budget == "infrastructure":
+        state.charged_lately.pop(task.task_id, None)
+        state.charged_lately[task.task_id] = Charge(recorded.time, event.worker_id, task.assigned_sequence)
+        _forget_charges(state, recorded.time)
+    broker = state.incidents.get(BROKER)
+    if broker is not None and event.reason in CUT_SHORT:
+        broker.requeued += 1
+        broker.uncharged += uncharged
     if outage is not None and event.reason == "worker_failed":
         outage.requeued += 1
         outage.uncharged += uncharged
@@ -156,6 +212,17 @@ def note_attempt(state: State, worker_id: str, now: float, event: Event) -> None
             one.superseded += 1
     if isinstance(event, WorkerRecoveryFailed):
         outage.failures[worker_id] += 1
+
+
+def broker_report(state: State, incident: Incident) -> IncidentReport:
+    returned = state.returned
+    return IncidentReport(
+        workers=tuple(state.missing)[:NAMED_MAX],
+        tasks_preserved=max(0, incident.affected_tasks - incident.requeued),
+        tasks_requeued=incident.requeued,
+        tasks_uncharged=incident.uncharged,
+        broker_away_s=None if returned is None else returned.away_s,
+    )
 
 
 def affected_tasks(state: State, outage: Outage) -> int:

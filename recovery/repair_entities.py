@@ -40,6 +40,26 @@ class Lost(NamedTuple):
     sequence: int
 
 
+class Charge(NamedTuple):
+    """A task has paid for the loss of its worker."""
+
+    at: float
+    worker_id: str
+    assigned_sequence: int
+    """By which that worker had come to have it."""
+
+
+class Returned(NamedTuple):
+    """The broker is there again, and was away for all."""
+
+    at: float
+    sequence: int
+    """Of the event that says so: whoever was given something before that may have lost it to the outage."""
+    away_s: float
+    event_id: str
+    synthetic: str | None
+
+
 @dataclass(slots=True)
 class Stage:
     """A part of the repairs behind a mass loss."""
@@ -64,7 +84,7 @@ class Outage:
     event_id: str
     """Of the loss."""
     missing: dict[str, None]
-    """Workers that were missing then, and those that were lost since."""
+    """Workers that were missing then, or were lost in one go and back already, and those that were lost since."""
     together: dict[str, None]
     """Of these, the ones that were lost in one go."""
     first_sequence: int = 0

@@ -25,7 +25,7 @@ from recovery.forecasts import FarmAttempts, Outlook, Trend
 from recovery.predictions import TrackRecord
 from recovery.queue import ByPriority, Requirement, WaitingTasks
 from recovery.record import Records
-from recovery.repair_entities import Breaker, Lost, Outage
+from recovery.repair_entities import Breaker, Charge, Lost, Outage, Returned
 from recovery.rules import RuleBook
 from recovery.timers import Timers
 
@@ -80,9 +80,18 @@ class State:
     """Open incidents by kind."""
     outage: Outage | None = None
     """What is known of the last loss that left the system critical, while that is not over."""
+    returned: Returned | None = None
+    """The last outage of the broker, when it was over."""
+    outage_unreported: bool = False
+    """That one has no incident yet."""
     lost_lately: OrderedDict[str, Lost] = field(default_factory=OrderedDict)
     """Workers that were lost within the policy's `mass_loss_within` of the last such loss, oldest first."""
+    charged_lately: OrderedDict[str, Charge] = field(default_factory=OrderedDict)
+    """Tasks that have paid for the loss of their worker within that time, oldest first: if others turn out to be lost
+    in one go with it, they get it back."""
     breaker: Breaker = field(default_factory=Breaker)
+    moved_at: float = 0.0
+    """When a task last came, or went from one status to another."""
     failover_unreported: bool = False
     """A leader has followed another that did not step down in order."""
     parked: OrderedDict[int, ParkedMessage] = field(default_factory=OrderedDict)

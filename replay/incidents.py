@@ -101,6 +101,12 @@ def _report(report: IncidentReport) -> list[tuple[str, str]]:
     put_back = f"{report.tasks_requeued} put back ({report.tasks_uncharged} of them uncharged although they ran)"
     tasks = f"{put_back}, {report.tasks_preserved} stayed with live workers, {report.tasks_lost} lost"
     ended = f"{report.attempts_succeeded} succeeded, {report.attempts_failed} failed"
+    if report.broker_away_s is not None:
+        return [
+            ("broker", f"away for {report.broker_away_s:.1f} s"),
+            ("workers", f"missing at the end: {', '.join(report.workers) or 'none'}"),
+            ("tasks", tasks),
+        ]
     times = f"tasks put back {_after(report.requeued_after_s)}, repairs begun {_after(report.repairing_after_s)}"
     return [
         ("workers", workers),

@@ -6,6 +6,7 @@ from typing import Any
 from events.base import Event
 from events.envelope import Recorded
 from events.system import (
+    BrokerReturned,
     DetectorDegraded,
     EventParked,
     SystemRecoveryCompleted,
@@ -13,7 +14,7 @@ from events.system import (
     SystemRecoveryStarted,
     SystemStatusChanged,
 )
-from replay.invariants import outages
+from replay.invariants import outages, standstill
 from replay.invariants.case import Case
 from replay.invariants.silence import common_silence_min
 from replay.invariants.world import LIVE, World
@@ -67,6 +68,11 @@ def judge_incident_opened(case: Case, event: SystemRecoveryStarted) -> None:
         case.require(world.measured_status() == "critical", "one-incident", f"the system is {world.measured_status()}")
         case.require(world.outage is not None, "one-incident", "no worker was lost")
         return
+    if event.incident_kind == outages.BROKER:
+        outages.judge_broker_opened(case)
+    if event.incident_kind == standstill.QUEUE:
+        standstill.judge_opened(case, event)
+        return
     held = world.counts["assigned"] + world.counts["running"]
     if event.affected_tasks != held:
         case.blame("conservation", f"{event.affected_tasks} tasks are counted at workers; the log gives {held}")
@@ -81,6 +87,10 @@ def judge_incident_closed(case: Case, event: SystemRecoveryCompleted) -> None:
         case.labelled(world.incident_labels[event.incident_kind])
     if event.incident_kind == "mass_worker_loss" and world.measured_status() == "critical":
         case.blame("one-incident", "it is closed, and the system is critical still")
+    if event.incident_kind == outages.BROKER:
+        outages.judge_broker_closed(case)
+    if event.incident_kind == standstill.QUEUE:
+        standstill.judge_closed(case)
 
 
 def _status_changed(world: World, _: Recorded, event: SystemStatusChanged) -> None:
@@ -93,6 +103,8 @@ def _incident_opened(world: World, _: Recorded, event: SystemRecoveryStarted) ->
         world.incident_labels[event.incident_kind] = world.synthetic
         if event.incident_kind == outages.KIND:
             outages.note_opened(world)
+        if event.incident_kind == outages.BROKER:
+            world.outage_unreported = False
 
 
 def _incident_closed(world: World, _: Recorded, event: SystemRecoveryCompleted) -> None:
@@ -104,6 +116,7 @@ def _incident_closed(world: World, _: Recorded, event: SystemRecoveryCompleted) 
 
 FOLDS: dict[type[Event], Callable[[World, Recorded, Any], None]] = {
     SystemStatusChanged: _status_changed,
+    BrokerReturned: outages.fold_returned,
     SystemRecoveryStarted: _incident_opened,
     SystemRecoveryStaged: outages.fold_staged,
     SystemRecoveryCompleted: _incident_closed,

@@ -187,7 +187,8 @@ def _cordoned(world: World, recorded: Recorded, event: worker.WorkerCordoned) ->
 def _doubted(world: World, recorded: Recorded, event: system.DetectorDegraded) -> None:
     """Everybody is as good as heard now; nothing that is over lies ahead; who is being brought back has time left."""
     now, policy = recorded.time, world.policy
-    world.watched_since = world.doubted_at = now
+    world.watched_since = world.doubted_at = world.interrupted_at = now
+    world.moved_at = min(world.moved_at, now)
     world.taken_over = None
     world.watched_beat = max(world.watched_beat, event.heartbeats_sequence)
     usefulness.note_doubt(world, now)

@@ -1,16 +1,18 @@
 """Losses that leave the system critical: what is spared because of them, and how repairs begin again."""
 
 from events.base import Event
+from events.clock import seconds
 from events.envelope import Recorded
-from events.system import SystemRecoveryStaged
+from events.system import BrokerReturned, SystemRecoveryStaged
 from events.task import TaskRequeued
 from events.worker import WorkerRecoveryFailed
 from replay.invariants.case import Case
-from replay.invariants.repair_world import Attempt, Outage
+from replay.invariants.repair_world import Attempt, Outage, Returned
 from replay.invariants.silence import ROUNDING_S
 from replay.invariants.world import Task, Worker, World
 
 KIND = "mass_worker_loss"
+BROKER = "broker_outage"
 SPARED_MAX = 3
 STAGED = "staged-repairs"
 
@@ -29,6 +31,28 @@ def fold_staged(world: World, _: Recorded, event: SystemRecoveryStaged) -> None:
         outage.stage, outage.stage_open, outage.stage_size, outage.brought_back = event.stage, workers, len(workers), 0
 
 
+def fold_returned(world: World, recorded: Recorded, event: BrokerReturned) -> None:
+    if world.returned is None or seconds(event.since) > world.returned.at:
+        world.returned = Returned(recorded.time, recorded.sequence, recorded.synthetic)
+        world.outage_unreported = BROKER not in world.incidents
+
+
+def judge_broker_opened(case: Case) -> None:
+    returned = case.world.returned
+    if case.require(case.world.outage_unreported and returned is not None, "one-incident", "the broker was not away"):
+        case.labelled(None if returned is None else returned.label)
+
+
+def judge_broker_closed(case: Case) -> None:
+    """Whoever had lived through it has been heard, or has failed for its silence."""
+    world, newest = case.world, case.world.rules[-1]
+    case.require(world.measured_status() != "critical", "one-incident", "it is closed, and the system is critical")
+    if world.returned is not None:
+        after = case.now - world.returned.at
+        enough = after >= newest.policy.failed_after * newest.stretch - ROUNDING_S
+        case.require(enough, "one-incident", f"it is closed {after:.1f} s after the broker has returned")
+
+
 def note_attempt(world: World, one: Worker, event: Event) -> None:
     """An attempt to bring it back has ended."""
     outage = world.outage
@@ -43,6 +67,9 @@ def note_attempt(world: World, one: Worker, event: Event) -> None:
 
 
 def note_doubt(world: World) -> None:
+    world.charged_lately = {key: (min(one[0], world.time), *one[1:]) for key, one in world.charged_lately.items()}
+    if world.returned is not None:
+        world.returned = world.returned._replace(at=min(world.returned.at, world.time))
     world.lost_lately = {key: (min(at, world.time), sequence) for key, (at, sequence) in world.lost_lately.items()}
 
 
@@ -54,11 +81,18 @@ def is_spared(world: World, one: Task) -> bool:
     return one.spared < SPARED_MAX and one.assigned_at < outage.first
 
 
+def is_spared_fenced(world: World, one: Task) -> bool:
+    """Whether it pays nothing for being cut off: the broker was away from all, and it was given before the end of
+    that."""
+    returned = world.returned
+    return returned is not None and one.spared < SPARED_MAX and one.assigned_at < returned.sequence
+
+
 def judge_spared(case: Case, event: TaskRequeued, one: Task) -> None:
-    """What ran and has lost its worker pays for that, unless many were lost in one go."""
-    if event.reason != "worker_failed" or not one.began:
+    """What ran and has lost its worker, or was fenced, pays for that, unless that befell many in one go."""
+    if event.reason not in ("worker_failed", "fenced") or not one.began:
         return
-    spared = is_spared(case.world, one)
+    spared = (is_spared if event.reason == "worker_failed" else is_spared_fenced)(case.world, one)
     paid = event.budget != "none"
     what = "is" if spared else "is not"
     case.require(paid != spared, "budgets", f"{event.budget} pays for it, and it {what} to be spared")

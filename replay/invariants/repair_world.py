@@ -1,6 +1,7 @@
 """What the invariants know of attempts to bring workers back, and of what is over all of them: a part of `world`."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 PASSIVE = frozenset({"await", "escalate"})
 """Strategies under which nothing is done."""
@@ -27,6 +28,14 @@ class Attempt:
     def acts(self) -> bool:
         """It does more than wait."""
         return self.strategy not in PASSIVE
+
+
+class Returned(NamedTuple):
+    """The broker was away from everybody, and is there again."""
+
+    at: float
+    sequence: int
+    label: str | None
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ ROUNDING_S = 2e-6
 
 def _elected(world: World, recorded: Recorded, _: system.LeaderElected) -> None:
     # Nobody watched: silence counts from here on.
-    world.watched_since = world.taken_over = recorded.time
+    world.watched_since = world.taken_over = world.interrupted_at = recorded.time
     world.watched_beat = 0
 
 

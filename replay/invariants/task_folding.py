@@ -14,6 +14,7 @@ def _submitted(world: World, recorded: Recorded, event: task.TaskSubmitted) -> N
     if event.task_id not in world.tasks:
         world.tasks[event.task_id] = Task(event, recorded.sequence)
         world.counts["queued"] += 1
+        world.moved_at = world.time
         world.submitted += 1
 
 
@@ -102,7 +103,9 @@ def _requeued(world: World, _: Recorded, event: task.TaskRequeued) -> None:
     one.replaced = (one.attempt, one.worker_id or "", one.incarnation) if unreported else None
     if event.reason == "worker_failed":
         world.requeues_until = max(world.requeues_until, world.time) + 1.0 / world.policy.requeue_rate
-    one.spared += event.reason == "worker_failed" and event.budget == "none" and one.began
+    one.spared += event.reason in ("worker_failed", "fenced") and event.budget == "none" and one.began
+    if event.reason == "worker_failed" and event.budget == "infrastructure":
+        world.charged_lately[event.task_id] = world.time, event.worker_id, one.assigned_at
     world.let_go(one)
     world.move(one, "queued")
     one.infrastructure_used += event.budget == "infrastructure"

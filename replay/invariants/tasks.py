@@ -11,7 +11,7 @@ from events.task import (
     Verdict,
 )
 from replay.invariants.case import Case
-from replay.invariants.outages import is_spared, judge_spared
+from replay.invariants.outages import is_spared, is_spared_fenced, judge_spared
 from replay.invariants.poison import judge_alone, judge_quarantined
 from replay.invariants.silence import ROUNDING_S, common_silence_min
 from replay.invariants.usefulness import FAILED, PASSED, judge_taken_back
@@ -213,7 +213,8 @@ def _judge_budget(case: Case, event: TaskRequeued, one: Task) -> None:
             f"a verdict retry pays for {event.reason}",
         )
     else:
-        free = event.reason in PAID_BY_NOBODY or not one.began or event.reason == "worker_failed"
+        # Whether these are to be spared is judged already.
+        free = event.reason in PAID_BY_NOBODY or not one.began or event.reason in ("worker_failed", "fenced")
         case.require(free, "budgets", f"nobody pays for {event.reason} of an attempt that had started")
         return
     case.require(used < allowed, "budgets", f"{event.budget} retry {used + 1} of {allowed}")
@@ -275,6 +276,8 @@ def _judge_result(case: Case, event: TaskCompleted, one: Task) -> None:
         return
     if said.outcome == "fenced":
         _judge_exhausted(case, one)
+        spared = one.began and is_spared_fenced(case.world, one)
+        case.require(not spared, "budgets", "it is given up, and the broker was away from everybody")
         return
     if said.error in NEVER_RETRIED:
         return

@@ -127,7 +127,11 @@ INVARIANTS: dict[str, Invariant] = {
         "re-admitted, and one that was told to end is not brought back.",
         _DEFECT,
     ),
-    "one-incident": Invariant("An incident of a kind is opened once, and closed by its own id.", _DEFECT),
+    "one-incident": Invariant(
+        "An incident of a kind is opened once, for what the log shows to have happened, and closed by its own id when "
+        "that is over.",
+        _DEFECT,
+    ),
     "status-true": Invariant(
         "The recorded status and pace are what the numbers of workers give under the policy.", _DEFECT
     ),

@@ -11,7 +11,7 @@ from events.failures import FailureReason
 from events.policy import Policy
 from events.worker import RecordedHeartbeat
 from replay.invariants.foreseen import Gauges, Open, Trust, copied, note_gauges
-from replay.invariants.repair_world import Attempt, Outage, Repairs
+from replay.invariants.repair_world import Attempt, Outage, Repairs, Returned
 
 LIVE = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts."""
@@ -208,6 +208,8 @@ class World:
         """When each kind of work was last quarantined, by fingerprint."""
         self.requeues_until = 0.0
         """When all tasks of failed workers that were put back would have been, at exactly the rate."""
+        self.moved_at = self.interrupted_at = 0.0
+        """When a task last came, or changed its status; when a leader was last elected, or doubted its own eyes."""
         self.counts = dict.fromkeys(STATUSES, 0)
         self.submitted = 0
         self.live = 0
@@ -217,6 +219,11 @@ class World:
         self.outage: Outage | None = None
         self.lost_lately: dict[str, tuple[float, int]] = {}
         """When workers were lost, within the policy's time, and by which event."""
+        self.charged_lately: dict[str, tuple[float, str, int]] = {}
+        """Tasks that have paid for the loss of their worker: when, which, and by which order it had them."""
+        self.returned: Returned | None = None
+        self.outage_unreported = False
+        """There was no incident of its last absence yet."""
         self.incidents: dict[str, str] = {}
         """Ids of open incidents, by kind."""
         self.incident_labels: dict[str, str | None] = {}
@@ -294,6 +301,7 @@ class World:
         return "degraded" if share < self.policy.degraded_below else "healthy"
 
     def move(self, one: Task, status: str) -> None:
+        self.moved_at = self.time
         self.counts[one.status] -= 1
         self.counts[status] += 1
         if one.apart:
@@ -325,6 +333,17 @@ class World:
         elif self.measured_status() == "critical":
             first = min(sequence for _, sequence in self.lost_lately.values())
             self.outage = Outage(set(self.lost_lately), first)
+            self._refund(self.outage, horizon)
+
+    def _refund(self, outage: Outage, horizon: float) -> None:
+        """What the first losses were charged for is given back, unless it is lost again."""
+        for task_id, (at, worker_id, assigned_at) in self.charged_lately.items():
+            one = self.tasks[task_id]
+            due = at >= horizon and worker_id in outage.together and assigned_at < outage.first
+            if due and one.status != "final" and not self.is_orphaned(one):
+                one.infrastructure_used -= 1
+                one.spared += 1
+        self.charged_lately.clear()
 
     @property
     def in_outage(self) -> bool:

@@ -13,6 +13,7 @@ from events.system import (
     BreakerClosed,
     BreakerHalfOpened,
     BreakerOpened,
+    BrokerReturned,
     CoordinatorStarted,
     CoordinatorStopped,
     DetectorDegraded,
@@ -259,6 +260,7 @@ EXAMPLES: tuple[Event, ...] = (
             ),
             requeued_after_s=0.25,
             repairing_after_s=0.5,
+            broker_away_s=12.5,
         ),
     ),
     BreakerOpened(workers_failed=3, workers_tried=5, until=MOMENT, times=2),
@@ -270,6 +272,7 @@ EXAMPLES: tuple[Event, ...] = (
     InvariantViolated(invariant="conservation", sequence=98, detail="5 tasks were submitted, 4 are somewhere"),
     DetectorDegraded(reason="clock_step", extent_s=-15.75, heartbeats_sequence=7, coordinator_id="c1"),
     WatchContinued(since=MOMENT, witness="w1", heartbeat_sequence=7),
+    BrokerReturned(coordinator_id="c1", since=MOMENT, away_s=12.5),
     PaceChanged(stretch=1.25, heartbeat_interval_s=2.5, workers_live=4000),
     QuarantineReleased(key="0123456789abcdef", actor="alice", reason="fixed"),
     WorkerFailurePredicted(

@@ -7,11 +7,11 @@ import pytest
 from events.base import Event
 from events.clock import utc
 from events.policy import Policy
-from events.system import DetectorDegraded, SystemRecoveryStaged, SystemRecoveryStarted
+from events.system import DetectorDegraded, SystemRecoveryCompleted, SystemRecoveryStaged, SystemRecoveryStarted
 from events.task import TaskCompleted, TaskRequeued
 from events.worker import WorkerExited, WorkerRecoveryStarted, WorkerStopped
 from tests.recovery.story import Story, policy_changed
-from tests.recovery.test_outages import bring_back, farm, names
+from tests.recovery.test_outages import after_the_outage, bring_back, farm, fenced, names, returned
 from tests.recovery.test_repairs import kill, stillborn, under_repair
 from tests.replay.wrong import agreed, checked, decided
 from tests.replay.wrong import names as named
@@ -141,6 +141,82 @@ TABLE: list[tuple[str, Given, Wrong, str]] = [
 ]
 
 
+def cut_off() -> Story:
+    """The broker was away, and its worker has stopped t0."""
+    story = fenced()
+    story.tell(returned(story))
+    return story
+
+
+def cut_off_and_poor() -> Story:
+    story = farm(3, Policy(infrastructure_retries=0), tasks=3)
+    unled(story).tell(story.finished("t0", "fenced"), returned(story))
+    return story
+
+
+def given_up_as_fenced(story: Story) -> Event:
+    return TaskCompleted(
+        task_id="t0",
+        run_id="r1",
+        verdict="crashed",
+        attempt=1,
+        worker_id="w0",
+        outcome="fenced",
+        duration_s=1.0,
+        result_sequence=story.last - 1,
+    )
+
+
+def put_back_as_fenced(budget: str) -> Wrong:
+    return lambda _: TaskRequeued(
+        task_id="t0",
+        attempt=1,
+        worker_id="w0",
+        reason="fenced",
+        budget=budget,  # type: ignore[arg-type]
+    )
+
+
+def opens_for_the_broker(_: Story) -> Event:
+    return SystemRecoveryStarted(
+        incident_id="broker-1", incident_kind="broker_outage", status="healthy", affected_tasks=2
+    )
+
+
+def just_opened() -> Story:
+    story = fenced()
+    after_the_outage(story, returned(story))
+    return unled(story)
+
+
+def open_and_critical() -> Story:
+    story = just_opened()
+    kill(story, "w1", "w2")
+    story.now += 20.0
+    return story
+
+
+def closes(story: Story) -> Event:
+    incident = story.state.incidents["broker_outage"]
+    return SystemRecoveryCompleted(
+        incident_id=incident.incident_id,
+        incident_kind="broker_outage",
+        status="healthy",
+        success=True,
+        duration_s=1.0,
+    )
+
+
+TABLE += [
+    ("charged for what all were cut off from", cut_off, put_back_as_fenced("infrastructure"), "budgets"),
+    ("given up for what all were cut off from", cut_off_and_poor, given_up_as_fenced, "budgets"),
+    ("spared, and it was cut off alone", fenced, put_back_as_fenced("none"), "budgets"),
+    ("the broker was not away", fenced, opens_for_the_broker, "one-incident"),
+    ("closed before all were heard", just_opened, closes, "one-incident"),
+    ("closed while most are missing", open_and_critical, closes, "one-incident"),
+]
+
+
 @pytest.mark.parametrize(("given", "wrong", "invariant"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_what_no_leader_may_decide(given: Given, wrong: Wrong, invariant: str) -> None:
     story = given()
@@ -168,4 +244,15 @@ def test_attempts_of_an_incident_are_counted_apart() -> None:
     story = farm(2)
     kill(story, "w0", "w1")
     story.wait(1000.0)
+    agreed(story)
+
+
+def test_an_outage_of_the_broker_that_all_live_through() -> None:
+    story = fenced()
+    story.tell(returned(story), returned(story))
+    story.leading = True
+    story.settle()
+    story.tell(DetectorDegraded(reason="own_pause", extent_s=9.0, heartbeats_sequence=len(story.beats)))
+    story.wait(20.0, *names(0, 1, 2))
+    assert story.told(SystemRecoveryCompleted, incident_kind="broker_outage")
     agreed(story)

@@ -125,7 +125,7 @@ def test_the_encoding_knows_everything_there_is() -> None:
         Stall: {"cause", "restart", "sequence"},
     }
     # So many deaths are needed that nobody is ever accused.
-    poison = ("deaths", "apart_at", "isolated", "condemned", "fingerprint", "stranded")
+    poison = ("assigned_at", "deaths", "apart_at", "isolated", "condemned", "fingerprint", "stranded")
     left_out = {
         Worker: {
             *("ordinal", "host", "event_id", "exit_reason", "exit_sequence", "exit_message", "failed_at"),

@@ -33,8 +33,9 @@ def agree(world: World) -> None:
                     f"{task_id} is with incarnation {task.incarnation} for the core, and {holding} by the log"
                 )
         if task is not None and entry.phase == "open":
-            spent = (task.infrastructure_used, task.verdict_used)
-            if spent != (entry.infrastructure_used, entry.verdict_used):
+            # What is given back counts as spared from then on.
+            spent = (task.infrastructure_used + task.spared, task.verdict_used)
+            if spent != (entry.infrastructure_used + entry.spared, entry.verdict_used):
                 raise Violation(f"{task_id} has spent {spent} for the core, and {entry} by the log")
     counted = {status: count for status, count in state.tasks_by_status.items() if count}
     if counted != statuses:

@@ -9,24 +9,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from recovery.outages import MISSING, open_stage
-from recovery.repair_entities import Lost, Outage, Stage
+from recovery.repair_entities import Charge, Lost, Outage, Stage
 from recovery.state import State
 from tests.simulation.exhaustive.frames import Frame
 from tests.simulation.exhaustive.tables import NUMBER
-from tests.simulation.exhaustive.world import WORKERS
+from tests.simulation.exhaustive.world import TASKS, WORKERS
 
 STRIDE = 2
 """Between the sequences that stand for those of losses: there is room for one between any two."""
 
 
 def marks(state: State) -> list[int]:
-    """Sequences of losses with which those of assignments are compared."""
+    """Sequences of losses, with which those of assignments are compared."""
     found = {lost.sequence for lost in state.lost_lately.values()}
     return sorted(found if state.outage is None else found | {state.outage.first_sequence})
 
 
 def behind(state: State, sequence: int) -> int:
-    """Behind how many losses it lies."""
+    """Behind how many of those it lies."""
     return bisect_left(marks(state), sequence)
 
 
@@ -40,24 +40,40 @@ def pack(state: State, frame: Frame) -> tuple[Any, ...]:
         (NUMBER[key], frame.age(lost.at, window + 1), places.index(lost.sequence))
         for key, lost in state.lost_lately.items()
     )
+    charged = tuple(
+        (
+            NUMBER[key],
+            NUMBER[charge.worker_id],
+            frame.age(charge.at, window + 1),
+            behind(state, charge.assigned_sequence),
+        )
+        for key, charge in state.charged_lately.items()
+    )
     outage = state.outage
     if outage is None:
-        return lately, None
+        return lately, charged, None
     stage = open_stage(outage)
-    return lately, (
-        tuple(sorted(NUMBER[key] for key in outage.together)),
-        places.index(outage.first_sequence),
-        tuple(outage.failures[worker_id] for worker_id in WORKERS),
-        # The next one is told by its number, and nothing else is.
-        min(outage.stage, 1),
-        () if stage is None else tuple(NUMBER[key] for key in stage.open),
+    return (
+        lately,
+        charged,
+        (
+            tuple(sorted(NUMBER[key] for key in outage.together)),
+            places.index(outage.first_sequence),
+            tuple(outage.failures[worker_id] for worker_id in WORKERS),
+            # The next one is told by its number, and nothing else is.
+            min(outage.stage, 1),
+            () if stage is None else tuple(NUMBER[key] for key in stage.open),
+        ),
     )
 
 
 def unpack(state: State, raw: Sequence[Any], now: float) -> None:
     """The workers are there already."""
-    lately, packed = raw
+    lately, charged, packed = raw
     state.lost_lately = OrderedDict((WORKERS[key], Lost(now - age, (at + 1) * STRIDE)) for key, age, at in lately)
+    state.charged_lately = OrderedDict(
+        (TASKS[key], Charge(now - age, WORKERS[holder], sequence_behind(at))) for key, holder, age, at in charged
+    )
     state.missing = {key: None for key, worker in state.workers.items() if worker.status in MISSING}
     state.outage = None
     if packed is not None:

@@ -81,6 +81,7 @@ def pack(state: State, frame: Frame) -> Packed:
         frame = frame._replace(blunt=True)
     frame = frame._replace(lost=lost(state, frame), turned=turned_at(state, alone=frame.alone))
     assert not state.accused, "no attempt fails at once"
+    assert state.returned is None, "the broker is never away"
     assert not state.outlooks, "gauges show nothing"
     assert not state.track_records
     assert not state.farm_attempts.count, "so many attempts there are not"
@@ -167,7 +168,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.watched_since = now - since if term else 0.0
     state.taken_over = None if elected is None else now - elected
     state.distrusted_until = 0.0 if distrusted_for == PAST_MAX else now - distrusted_for
-    state.interrupted_at = now
+    state.interrupted_at = state.moved_at = now
     state.watched_beat = known
     state.heartbeats_at = now
     state.loss = NO_LOSS if loss_told is None else Loss(loss_told[0], loss_told[1], now - loss_told[2])
@@ -201,6 +202,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
     state.tasks_by_status = Counter(dict(zip(TASK_STATUS, counts, strict=True)))
     state.timers, state.useless, state.repairs, state.alarms = Timers(), Timers(), Timers(), Timers()
     state.breaker = Breaker()
+    state.returned, state.outage_unreported = None, False
     state.attempts, state.repairing = {}, {}
     for worker in state.workers.values():
         index_attempt(state, worker)

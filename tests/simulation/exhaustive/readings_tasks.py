@@ -123,7 +123,9 @@ def _requeued(ledger: Ledger, event: TaskRequeued, _: int) -> bool:
         if blameless or not (lost or forgotten or holding.outcome == "fenced"):
             raise Violation(f"{event.task_id} pays with an infrastructure retry for {holding}")
         task.infrastructure_used += 1
-        if task.infrastructure_used > ledger.limits.infrastructure[event.task_id]:
+        # What was paid before it was known that others were lost in the same moment is given back.
+        given_back_max = SPARED_MAX - task.spared
+        if task.infrastructure_used > ledger.limits.infrastructure[event.task_id] + given_back_max:
             raise Violation(f"{event.task_id} has had {task.infrastructure_used} infrastructure retries")
     elif event.budget == "verdict":
         if holding.outcome != "failed":

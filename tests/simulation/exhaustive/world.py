@@ -69,6 +69,8 @@ USUAL = Policy(
     recovery_backoff=UNIT,
     recovery_attempt_timeout=4 * UNIT,
     attempts_reset_after=4 * UNIT,
+    # No work waits for so long.
+    queue_stalled_after=30_000_000.0,
     flap_failures=1000,
     poison_deaths=1000,
     infrastructure_retries=1,
