@@ -35,4 +35,22 @@ FLEET: tuple[Bug, ...] = (
             "return False",
         ),
     ),
+    bug(
+        "outage-charged",
+        "A task that its worker stopped pays for that, even if the broker was away from everybody.",
+        (
+            "recovery.outages:spares_fenced",
+            "return returned is not None and task.assigned_sequence < returned.sequence and task.spared < SPARED_MAX",
+            "return False",
+        ),
+    ),
+    bug(
+        "outage-closed-at-once",
+        "An outage of the broker is over when it is back, whoever may still be found to have died in it.",
+        (
+            "recovery.decide_system:_broker_outage",
+            "if sound and returned is not None and now >= verified_at(state):",
+            "if sound and returned is not None:",
+        ),
+    ),
 )
