@@ -1,10 +1,10 @@
-"""What operators, and those who speak in their name, may order: a part of `nonsense`."""
+"""What operators, and those who speak in their name or in that of a leader, may order: a part of `nonsense`."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from events.clock import utc
-from events.system import RecoveryPaused, RecoveryResumed
+from events.system import BrokerReturned, RecoveryPaused, RecoveryResumed, SystemRecoveryStaged
 from events.worker import CordonCause, WorkerCordoned, WorkerDrainRequested, WorkerRetired, WorkerUncordoned
 
 if TYPE_CHECKING:
@@ -46,6 +46,21 @@ def resume(nonsense: "Nonsense", _one: int, _two: int, _three: int) -> None:
     nonsense.story.tell(RecoveryResumed(actor="alice"))
 
 
+def stage(nonsense: "Nonsense", one: int, two: int, three: int) -> None:
+    state = nonsense.story.state
+    incident = state.incidents.get("mass_worker_loss")
+    incident_id = "forged" if incident is None or three == 0 else incident.incident_id
+    number = (0 if state.outage is None else state.outage.stage) + (1 if two < 4 else two)
+    workers = tuple(dict.fromkeys((nonsense.worker_id(one), nonsense.worker_id(two))))
+    nonsense.story.tell(SystemRecoveryStaged(incident_id=incident_id, stage=number, workers=workers))
+
+
+def return_broker(nonsense: "Nonsense", one: int, two: int, _: int) -> None:
+    away_s = PAUSES[one]
+    since = utc(nonsense.story.now - away_s - PAUSES[two])
+    nonsense.story.tell(BrokerReturned(coordinator_id="c1", since=since, away_s=away_s))
+
+
 ORDERS: dict[str, Callable[["Nonsense", int, int, int], None]] = {
     "cordon": cordon,
     "uncordon": uncordon,
@@ -53,4 +68,6 @@ ORDERS: dict[str, Callable[["Nonsense", int, int, int], None]] = {
     "retire": retire,
     "pause": pause,
     "resume": resume,
+    "stage": stage,
+    "return_broker": return_broker,
 }

@@ -11,7 +11,8 @@ from events.system import DetectorDegraded, SystemRecoveryCompleted, SystemRecov
 from events.task import TaskCompleted, TaskRequeued
 from events.worker import WorkerExited, WorkerRecoveryStarted, WorkerStopped
 from tests.recovery.story import Story, policy_changed
-from tests.recovery.test_outages import after_the_outage, bring_back, farm, fenced, names, returned
+from tests.recovery.test_broker_outages import after_the_outage, fenced, returned
+from tests.recovery.test_outages import bring_back, farm, names
 from tests.recovery.test_repairs import kill, stillborn, under_repair
 from tests.replay.wrong import agreed, checked, decided
 from tests.replay.wrong import names as named
