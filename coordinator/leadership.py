@@ -17,6 +17,8 @@ from coordinator.fleet.document import FleetHealth
 from coordinator.fleet.examine import View, fleet_health
 from coordinator.fleet.notes import Notes, Overheard, Vitals
 from coordinator.fleet.questions import somebody_leads
+from coordinator.fleet.tally import Tally
+from coordinator.impact.measuring import Measuring
 from coordinator.snapshots import Custom, SnapshotKeeper, beginning_of, notes_of
 from coordinator.strategies.runner import StrategyRunner
 from coordinator.strategies.toolbox import Toolbox
@@ -79,6 +81,7 @@ class Leadership:
         toolbox: Toolbox | None = None,
         *,
         snapshots: Custom | None = None,
+        measuring: Measuring | None = None,
     ) -> None:
         self._log = event_log
         self._bus = bus
@@ -87,6 +90,7 @@ class Leadership:
         self._policy = policy
         self._toolbox = toolbox or Toolbox()
         self._snapshots = snapshots or Custom(MemoryObjects(), every=0)
+        self._measuring = measuring or Measuring(None)
         self._source = f"{COORDINATOR}{coordinator_id}"
         self._consumer: RecoveryConsumer | None = None
         self._notes = Notes()
@@ -233,12 +237,16 @@ class Leadership:
         keeping = asyncio.create_task(keeper.run(), name="snapshots")
         runner = StrategyRunner(self._bus, self._streams, consumer, self._toolbox)
         acting = asyncio.create_task(runner.run(), name="strategies")
+        measuring = asyncio.create_task(
+            self._measuring.run(self._coordinator_id, consumer, overheard, self._whole_tally), name="measuring"
+        )
         led = False
         try:
             await disconnections.start()
             await vacancy.start()
             campaign = asyncio.create_task(self._campaign(consumer, lease, vacancy), name="campaign")
-            done, _ = await asyncio.wait({folding, campaign, keeping, acting}, return_when=asyncio.FIRST_COMPLETED)
+            parts = {folding, campaign, keeping, acting, measuring}
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except asyncio.CancelledError:
@@ -248,7 +256,7 @@ class Leadership:
             await vacancy.stop()
             await disconnections.stop()
             consumer.stop_leading()
-            await ended(folding, campaign, keeping, acting)
+            await ended(folding, campaign, keeping, acting, measuring)
             with contextlib.suppress(Unacknowledged):
                 await lease.release()
             if led:
@@ -256,6 +264,9 @@ class Leadership:
 
     def _note_end(self, consumer: RecoveryConsumer) -> None:
         self.whole = self.whole or consumer.caught_up
+
+    def _whole_tally(self) -> Tally | None:
+        return self._notes.tally if self.whole else None
 
     async def _campaign(self, consumer: RecoveryConsumer, lease: Lease, vacancy: VacancyWatch) -> None:
         """For ever: get the lease, be elected, renew until it is lost."""

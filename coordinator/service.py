@@ -20,6 +20,7 @@ from coordinator.endpoint import Endpoint, is_alive, read_endpoint, write_endpoi
 from coordinator.faults import UsageFault
 from coordinator.fleet.document import FleetHealth
 from coordinator.health import HealthReport
+from coordinator.impact.measuring import Measuring
 from coordinator.leadership import Leadership
 from coordinator.orders.giving import Desk
 from coordinator.provision import provide_streams
@@ -170,6 +171,7 @@ class CoordinatorService:
             self.settings.policy,
             toolbox,
             snapshots=Custom(ObjectStore(self._bus, self.streams.snapshots), service.snapshot_events),
+            measuring=Measuring(self._pids),
         )
         self._run("leadership", self._leadership.run())
         self._projector = ChildService(
@@ -185,6 +187,11 @@ class CoordinatorService:
         if self._http is not None:
             self._run("http", self._http.run_until_stopped())
         self._write_endpoint(alive=True)
+
+    def _pids(self) -> list[int]:
+        """What belongs to this coordinator, as far as it runs."""
+        others = (self._projector and self._projector.pid, self.broker and self.broker.pid)
+        return [os.getpid(), *(pid for pid in others if pid)]
 
     async def wait(self) -> None:
         """Returns never; raises what has ended a part of the service that ought to go on."""

@@ -21,6 +21,7 @@ from events.system import (
     PolicyChanged,
     ProjectionRebuilt,
     QuarantineReleased,
+    RecoveryMeasured,
     RecoveryPaused,
     RecoveryResumed,
     RunCancelRequested,
@@ -131,6 +132,7 @@ AnyEvent = (
     | EventParked
     | LogDamaged
     | ProjectionRebuilt
+    | RecoveryMeasured
     | InvariantViolated
     | DetectorDegraded
     | WatchContinued

@@ -187,6 +187,46 @@ class SystemRecoveryCompleted(SystemEvent, tag="system.recovery_completed", froz
     report: IncidentReport | None = None
 
 
+class Use(Struct, frozen=True, kw_only=True):
+    """What was used, on average over a stretch of time."""
+
+    cpu_percent: Annotated[float, Meta(ge=0)]
+    """Of all processors of a machine."""
+    memory_bytes: Sequence
+    """Resident."""
+    memory_available_bytes: Sequence | None = None
+    """What processes could still get. None: unknown."""
+
+
+class Course(Struct, frozen=True, kw_only=True):
+    """Before, during and after."""
+
+    before: Use
+    during: Use
+    after: Use
+
+
+class RecoveryMeasured(SystemEvent, tag="system.recovery_measured", frozen=True, kw_only=True):
+    """What was used while workers were out, and before and after that: of one or more outages that overlapped, when all
+    had ended. Once for each such time, by whoever led then."""
+
+    began_at: Moment
+    """The beginning of the first outage: when that worker was gone or of no use."""
+    ended_at: Moment
+    """The end of the last one."""
+    outages: Number
+    before_s: Annotated[float, Meta(ge=0)]
+    """How long before the beginning was measured; after the end it was as long as `after_s`."""
+    after_s: Annotated[float, Meta(ge=0)]
+    coordinator: Course
+    """The leader's own processes: coordinator, projector, broker. Available memory is its machine's."""
+    hosts: Sequence
+    """Machines of workers that were heard in all three parts."""
+    workers: Course | None = None
+    """The mean over these machines: processors as a whole, memory of agents and their tasks. None: there was none."""
+    coordinator_id: Id | None = None
+
+
 class BreakerOpened(SystemEvent, tag="system.breaker_opened", frozen=True, kw_only=True):
     """Of the workers that it was tried to bring back lately, too many were not: whatever is the matter, more of the
     same will not help. No attempt begins before `until`, and then a single one; but for those that only wait."""

@@ -4,7 +4,7 @@ import msgspec
 
 from projections.asking import History
 from projections.errors import QueryError
-from projections.metrics import GROUPS
+from projections.metrics import GROUPS, Kind
 from projections.query import NO_HISTORY
 from projections.window import Window, timestamp
 
@@ -19,6 +19,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """The reason or the worker; None: it is of everything."""
     metric: str
     title: str
+    kind: Kind
     value: float | None
     unit: str
     target: float | None
@@ -57,7 +58,7 @@ def figures(
     order = "number" if by is None else f"{group}, number"
     try:
         rows = history.records(
-            f'SELECT {group} AS "group", found.* EXCLUDE (metric), metric, above '  # noqa: S608
+            f'SELECT {group} AS "group", found.* EXCLUDE (metric), metric, kind, above '  # noqa: S608
             f"FROM {macro}({', '.join(arguments)}) AS found JOIN metric_definitions USING (metric) ORDER BY {order}"
         )
     except QueryError as error:
@@ -75,6 +76,7 @@ def lag(events: int, seconds: float) -> Figure:
     return Figure(
         metric="projection_lag",
         title="projection lag",
+        kind="level",
         value=seconds,
         unit="s",
         target=None,
@@ -102,6 +104,6 @@ def basis(figure: Figure) -> str:
     """What it rests on: `29 of 30`, `n = 7`."""
     if figure.denominator is None:
         return f"{figure.numerator or 0:,.0f} events behind"
-    if figure.unit == "s":
+    if figure.kind == "mean" or figure.unit == "s":
         return f"n = {figure.denominator:,}"
     return f"{figure.numerator or 0:,.0f} of {figure.denominator:,}"

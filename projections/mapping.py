@@ -6,7 +6,16 @@ from events import codec, forecast, system, task, worker
 from events.base import Event, TaskEvent, WorkerEvent
 from events.envelope import Envelope, Recorded
 from events.kinds import KINDS, tag_of
-from projections import attempt_rows, failure_rows, outage_rows, policy_rows, system_rows, task_rows, worker_rows
+from projections import (
+    attempt_rows,
+    failure_rows,
+    outage_rows,
+    policy_rows,
+    system_rows,
+    task_rows,
+    use_rows,
+    worker_rows,
+)
 from projections.rows import EventRow, ParkedRow
 from projections.working_set import Handler, Handlers, WorkingSet, microseconds
 
@@ -65,6 +74,7 @@ _LISTS: tuple[Handlers, ...] = (
     failure_rows.HANDLERS,
     policy_rows.HANDLERS,
     outage_rows.HANDLERS,
+    use_rows.HANDLERS,
 )
 """In the order of their turns: what comes later builds on what is before it."""
 
@@ -88,6 +98,8 @@ _INTEGERS = {
     "pid": BIGINT_MAX,
     "through": BIGINT_MAX,
     "tasks": BIGINT_MAX,
+    "outages": BIGINT_MAX,
+    "hosts": BIGINT_MAX,
     "result_sequence": BIGINT_MAX,
 }
 """Numbers that events leave unbounded and columns do not."""

@@ -80,6 +80,11 @@ _ATTEMPTS = """
     FROM incidents WHERE kind <> 'projection_rebuilt'
 """
 
+_IMPACT = """
+    SELECT 'resource_impact', began_at, NULL, NULL, id::VARCHAR, 'counted', NULL, NULL, impact, NULL, synthetic
+    FROM recovery_impact
+"""
+
 _WAITING = """
     SELECT 'backlog', queued_at, NULL, NULL, task_id, 'counted', NULL, status = 'queued', NULL, NULL, synthetic
     FROM tasks WHERE verdict IS NULL
@@ -88,6 +93,38 @@ _WAITING = """
         greatest(0, date_diff('microsecond', queued_at, known_until)) / 1e6, NULL, synthetic
     FROM tasks, history_clock WHERE verdict IS NULL AND status = 'queued'
 """
+
+IMPACT = View(
+    "What recovering has cost: one row for each in `recovery_use`, as shares of what there is, beyond the mean of "
+    "before and after. What was used less is no cost, and counts as 0.",
+    {
+        "id": "As in `recovery_use`.",
+        "began_at": "As there.",
+        "ended_at": "As there.",
+        "coordinator_cpu": "Of the processors, by the leader's own processes.",
+        "coordinator_memory": "Of the memory that was available there, what they took more; NULL: unknown.",
+        "workers_cpu": "Of the processors of the workers' machines, by whatever runs there; NULL: none was heard.",
+        "workers_memory": "Of the memory that was available there, what was not any more; NULL: unknown.",
+        "impact": "The largest of these.",
+        "synthetic": "As in `recovery_use`.",
+    },
+    """
+        SELECT id, began_at, ended_at, coordinator_cpu, coordinator_memory, workers_cpu, workers_memory,
+            greatest(coordinator_cpu, coordinator_memory, workers_cpu, workers_memory) AS impact, synthetic
+        FROM (SELECT id, began_at, ended_at, synthetic,
+            greatest(0, coordinator_cpu_percent_during
+                - (coordinator_cpu_percent_before + coordinator_cpu_percent_after) / 2) / 100 AS coordinator_cpu,
+            greatest(0, coordinator_memory_bytes_during
+                - (coordinator_memory_bytes_before + coordinator_memory_bytes_after) / 2)
+                / nullif((coordinator_available_bytes_before + coordinator_available_bytes_after) / 2, 0)
+                AS coordinator_memory,
+            if(workers_cpu_percent_during IS NULL, NULL, greatest(0, workers_cpu_percent_during
+                - (workers_cpu_percent_before + workers_cpu_percent_after) / 2) / 100) AS workers_cpu,
+            if(workers_available_bytes_during IS NULL, NULL, greatest(0, 1 - workers_available_bytes_during
+                / nullif((workers_available_bytes_before + workers_available_bytes_after) / 2, 0))) AS workers_memory
+            FROM recovery_use)
+    """,
+)
 
 CLOCK = View(
     "One row: up to when anything is known. The broker's clock, and not that of whoever asks.",
@@ -112,11 +149,12 @@ OBSERVATIONS = View(
         "standing": "counted, open (it has not ended), or excluded.",
         "why": "Why it is excluded.",
         "hit": "Of a share: whether it counts for the numerator as well.",
-        "amount": "Of a mean or an age: the seconds.",
+        "amount": "Of a mean or an age: how much it adds.",
         "operator": "What an operator had to do with it; NULL: nothing.",
         "synthetic": "The label of what was made up about it; NULL: it is real.",
     },
-    f"{_OUTAGES} UNION ALL {_FAILURES} UNION ALL {_TASKS} UNION ALL {_ATTEMPTS} UNION ALL {_WAITING}",
+    f"{_OUTAGES} UNION ALL {_FAILURES} UNION ALL {_TASKS} UNION ALL {_ATTEMPTS} UNION ALL {_IMPACT} "
+    f"UNION ALL {_WAITING}",
 )
 
 
@@ -215,9 +253,9 @@ _COLUMNS = {
     "denominator": "See `metric_definitions`: how many observations the figure rests on.",
     "open": "What may count once it has ended.",
     "excluded": "What does not count, made-up things and an operator's included.",
-    "median": "Of seconds.",
-    "p95": "Of seconds: 95 % take no longer.",
-    "maximum": "Of seconds.",
+    "median": "Of the parts of a mean.",
+    "p95": "Of the parts of a mean: 95 % are no larger.",
+    "maximum": "Of the parts of a mean.",
 }
 
 
@@ -239,6 +277,7 @@ def _grouped(column: str, text: str) -> Macro:
 
 METRIC_VIEWS: dict[str, View] = {
     "history_clock": CLOCK,
+    "recovery_impact": IMPACT,
     "metric_observations": OBSERVATIONS,
     "metric_definitions": DEFINITIONS,
 }

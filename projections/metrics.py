@@ -70,6 +70,20 @@ METRICS = (
         at="When the first of its attempts was lost.",
     ),
     Metric(
+        name="resource_impact",
+        title="resource impact",
+        kind="mean",
+        unit="share",
+        target=0.30,
+        above=False,
+        numerator="For each time that workers were out, one or several at once, the largest of four shares, each of "
+        "what was used beyond the mean of before and after: of the processors and of the available memory, on the "
+        "leader's machine by its own processes, and on the workers' machines as a whole.",
+        denominator="Times that workers were out and that were measured.",
+        excluded="Times that were not measured; docs/metrics.md says which, and what cannot be seen at all.",
+        at="When the first of these outages began.",
+    ),
+    Metric(
         name="worker_reconnection",
         title="worker reconnection",
         kind="share",

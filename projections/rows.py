@@ -152,6 +152,36 @@ class OutageRow(msgspec.Struct, kw_only=True):
     ] = None
 
 
+class RecoveryUseRow(msgspec.Struct, kw_only=True):
+    id: Annotated[int, bigint("Sequence of the event.")]
+    began_at: Annotated[int, timestamp("The beginning of the first outage, as `down_at` in `outages`.")]
+    ended_at: Annotated[int, timestamp("The end of the last one.")]
+    outages: Annotated[int, bigint("How many there were.")]
+    before_s: Annotated[float, double("How long before `began_at` was measured.")]
+    after_s: Annotated[float, double("How long after `ended_at` was measured.")]
+    coordinator_id: Annotated[str | None, varchar("Who led at the end, and has measured.")] = None
+    hosts: Annotated[int, bigint("Machines of workers that were heard before, during and after.")]
+    coordinator_cpu_percent_before: Annotated[float, double("Leader: processors, before.")]
+    coordinator_cpu_percent_during: Annotated[float, double("Leader: processors, during.")]
+    coordinator_cpu_percent_after: Annotated[float, double("Leader: processors, after.")]
+    coordinator_memory_bytes_before: Annotated[int, bigint("Leader: memory, before.")]
+    coordinator_memory_bytes_during: Annotated[int, bigint("Leader: memory, during.")]
+    coordinator_memory_bytes_after: Annotated[int, bigint("Leader: memory, after.")]
+    coordinator_available_bytes_before: Annotated[int | None, bigint("Leader: memory left, before.")] = None
+    coordinator_available_bytes_during: Annotated[int | None, bigint("Leader: memory left, during.")] = None
+    coordinator_available_bytes_after: Annotated[int | None, bigint("Leader: memory left, after.")] = None
+    workers_cpu_percent_before: Annotated[float | None, double("Workers: processors, before.")] = None
+    workers_cpu_percent_during: Annotated[float | None, double("Workers: processors, during.")] = None
+    workers_cpu_percent_after: Annotated[float | None, double("Workers: processors, after.")] = None
+    workers_memory_bytes_before: Annotated[int | None, bigint("Workers: memory, before.")] = None
+    workers_memory_bytes_during: Annotated[int | None, bigint("Workers: memory, during.")] = None
+    workers_memory_bytes_after: Annotated[int | None, bigint("Workers: memory, after.")] = None
+    workers_available_bytes_before: Annotated[int | None, bigint("Workers: memory left, before.")] = None
+    workers_available_bytes_during: Annotated[int | None, bigint("Workers: memory left, during.")] = None
+    workers_available_bytes_after: Annotated[int | None, bigint("Workers: memory left, after.")] = None
+    synthetic: Annotated[str | None, varchar("The label of a made-up measurement.")] = None
+
+
 class WorkerRow(msgspec.Struct, kw_only=True):
     worker_id: Annotated[str, varchar("Its id.")]
     status: Annotated[

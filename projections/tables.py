@@ -14,6 +14,7 @@ from projections.rows import (
     OutageRow,
     ParkedRow,
     PolicyRow,
+    RecoveryUseRow,
     SystemRecovery,
     TaskRecovery,
     TaskRow,
@@ -21,7 +22,7 @@ from projections.rows import (
     WorkerRow,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised with every change to what stands in a file: a file of another version is made anew from the log."""
 
 
@@ -73,6 +74,15 @@ OUTAGES = Table(
     "attempts and further failures on the way.",
 )
 INCIDENTS = Table("incidents", IncidentRow, "`system_recovery_history` in columns, with the report of each incident.")
+USES = Table(
+    "recovery_use",
+    RecoveryUseRow,
+    "One row for each time that workers were out, one or several at once, and that was measured: what was used before, "
+    "meanwhile and after. `cpu_percent` is of all processors of a machine, `memory_bytes` what is resident, "
+    "`available_bytes` what processes can still get there. Of the leader its own processes count, of the workers the "
+    "mean over their machines: processors as a whole, memory of agents and tasks. NULL: unknown, or none was heard.",
+    appended=True,
+)
 POLICIES = Table("policy_history", PolicyRow, "Every policy, from when it came into force.", appended=True)
 HEARTBEATS = Table(
     "heartbeat_samples",
@@ -96,6 +106,7 @@ TABLES = (
     FAILURES,
     OUTAGES,
     INCIDENTS,
+    USES,
     POLICIES,
     EVENTS,
     PARKED_EVENTS,

@@ -20,6 +20,7 @@ from projections.rows import (
     OutageRow,
     ParkedRow,
     PolicyRow,
+    RecoveryUseRow,
     SystemRecovery,
     TaskRecovery,
     TaskRow,
@@ -37,6 +38,7 @@ from projections.tables import (
     SYSTEM_RECOVERIES,
     TASK_RECOVERIES,
     TASKS,
+    USES,
     WORKER_RECOVERIES,
     WORKERS,
     Table,
@@ -61,6 +63,7 @@ class Changes:
         self.failures: dict[int, FailureRow] = {}
         self.outages: dict[int, OutageRow] = {}
         self.policies: list[PolicyRow] = []
+        self.uses: list[RecoveryUseRow] = []
         self.worker_recoveries: dict[int, WorkerRecovery] = {}
         self.task_recoveries: dict[int, TaskRecovery] = {}
         self.system_recoveries: dict[int, SystemRecovery] = {}
@@ -72,6 +75,7 @@ class Changes:
         yield EVENTS, self.events, ()
         yield PARKED_EVENTS, self.parked, ()
         yield POLICIES, self.policies, ()
+        yield USES, self.uses, ()
         yield TASKS, *_parted(self.tasks.values(), lambda row: row.task_id in self.new_tasks)
         yield ATTEMPTS, *_parted(self.attempts.values(), lambda row: row.id > after)
         yield FAILURES, *_parted(self.failures.values(), lambda row: row.id > after)

@@ -1,6 +1,6 @@
 """What the core has no need to remember, and people want to know: when, why, and what the last heartbeat said."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -131,10 +131,17 @@ class Overheard:
     def __init__(self, reader: HeartbeatReader, vitals: Vitals) -> None:
         self._reader = reader
         self._vitals = vitals
+        self._listeners: list[Callable[[Sequence[RecordedHeartbeat]], None]] = []
+
+    def listen(self, listener: Callable[[Sequence[RecordedHeartbeat]], None]) -> None:
+        """`listener` is handed every batch before it is folded. It returns at once and does not raise."""
+        self._listeners.append(listener)
 
     async def next(self, wait_s: float | None = None) -> list[RecordedHeartbeat]:
         batch = await self._reader.next(wait_s)
         self._vitals.take(batch)
+        for listener in self._listeners:
+            listener(batch)
         return batch
 
     def lost(self) -> int | None:

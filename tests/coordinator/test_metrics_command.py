@@ -159,7 +159,16 @@ def test_how_far_the_answer_was_behind() -> None:
 def test_the_verdict_is_about_what_can_be_told() -> None:
     def told(*, met: bool | None) -> Figure:
         return Figure(
-            metric="m", title="m", value=1, unit="s", target=1, above=True, met=met, numerator=1, denominator=1
+            metric="m",
+            title="m",
+            kind="mean",
+            value=1,
+            unit="s",
+            target=1,
+            above=True,
+            met=met,
+            numerator=1,
+            denominator=1,
         )
 
     assert verdict([told(met=None)]) is None

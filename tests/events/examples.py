@@ -16,6 +16,7 @@ from events.system import (
     BrokerReturned,
     CoordinatorStarted,
     CoordinatorStopped,
+    Course,
     DetectorDegraded,
     EventParked,
     IncidentReport,
@@ -26,6 +27,7 @@ from events.system import (
     PolicyChanged,
     ProjectionRebuilt,
     QuarantineReleased,
+    RecoveryMeasured,
     RecoveryPaused,
     RecoveryResumed,
     RunCancelRequested,
@@ -35,6 +37,7 @@ from events.system import (
     SystemRecoveryStaged,
     SystemRecoveryStarted,
     SystemStatusChanged,
+    Use,
     WatchContinued,
 )
 from events.task import (
@@ -92,6 +95,8 @@ PYTEST = PytestWork(
 )
 TASK: dict[str, Any] = {"task_id": "t1", "worker_id": "w1", "incarnation": 4, "attempt": 2}
 WORKER: dict[str, Any] = {"worker_id": "w1", "incarnation": 4}
+
+USE = Use(cpu_percent=12.5, memory_bytes=200_000_000, memory_available_bytes=8_000_000_000)
 
 EXAMPLES: tuple[Event, ...] = (
     WorkerRegistered(
@@ -269,6 +274,17 @@ EXAMPLES: tuple[Event, ...] = (
     EventParked(sequence=8, subject="resurgam.event.worker.w1.odd", reason="unknown kind", excerpt="{}"),
     LogDamaged(first=3, last=4, noticed_by="projector"),
     ProjectionRebuilt(path="history.duckdb", reason="it was gone", through=99, started_at=MOMENT),
+    RecoveryMeasured(
+        began_at=MOMENT,
+        ended_at=MOMENT,
+        outages=2,
+        before_s=60.0,
+        after_s=30.0,
+        coordinator=Course(before=USE, during=USE, after=USE),
+        hosts=3,
+        workers=Course(before=USE, during=USE, after=USE),
+        coordinator_id="c1",
+    ),
     InvariantViolated(invariant="conservation", sequence=98, detail="5 tasks were submitted, 4 are somewhere"),
     DetectorDegraded(reason="clock_step", extent_s=-15.75, heartbeats_sequence=7, coordinator_id="c1"),
     WatchContinued(since=MOMENT, witness="w1", heartbeat_sequence=7),

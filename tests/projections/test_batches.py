@@ -17,11 +17,16 @@ from events.clock import utc
 from events.envelope import Recorded
 from events.policy import Policy
 from events.system import (
+    Course,
     PolicyChanged,
     ProjectionRebuilt,
+    RecoveryMeasured,
+    RecoveryPaused,
+    RecoveryResumed,
     SystemRecoveryCompleted,
     SystemRecoveryStarted,
     SystemStatusChanged,
+    Use,
 )
 from events.task import TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskStarted, TaskSubmitted
 from events.work import CommandWork
@@ -58,6 +63,8 @@ durations = st.sampled_from([0.0, 1e-05, 2.5, 1e22])
 
 ATTEMPT = {"worker_id": workers, "incarnation": small, "attempt": small, "strategy": strategies}
 TASK_ATTEMPT = {"task_id": tasks, "worker_id": workers, "incarnation": small, "attempt": small}
+USE = Use(cpu_percent=12.5, memory_bytes=9, memory_available_bytes=99)
+COURSE = Course(before=USE, during=USE, after=USE)
 INCIDENT = {
     "incident_id": st.sampled_from(["i1", "i2"]),
     "incident_kind": st.just("mass_worker_loss"),
@@ -110,7 +117,9 @@ SHAPES: dict[type[Event], dict[str, st.SearchStrategy[Any]]] = {
         "message": texts,
     },
     PolicyChanged: {
-        "policy": st.sampled_from([Policy(), Policy(recovery_interval=30.0), Policy(verdict_retries=2)]),
+        "policy": st.sampled_from(
+            [Policy(), Policy(auto_recovery=False), Policy(recovery_interval=30.0), Policy(verdict_retries=2)]
+        ),
         "policy_hash": st.just("abc"),
         "actor": texts,
     },
@@ -122,6 +131,18 @@ SHAPES: dict[type[Event], dict[str, st.SearchStrategy[Any]]] = {
     },
     SystemRecoveryStarted: INCIDENT,
     SystemRecoveryCompleted: INCIDENT | {"success": st.booleans(), "duration_s": durations, "message": texts},
+    RecoveryPaused: {"actor": texts},
+    RecoveryResumed: {"actor": texts},
+    RecoveryMeasured: {
+        "began_at": st.just(utc(EPOCH)),
+        "ended_at": st.just(utc(EPOCH)),
+        "outages": st.just(1),
+        "before_s": durations,
+        "after_s": durations,
+        "coordinator": st.just(COURSE),
+        "hosts": small,
+        "workers": st.sampled_from([None, COURSE]),
+    },
     ProjectionRebuilt: {"path": texts, "reason": texts, "through": small, "started_at": st.just(utc(EPOCH))},
 }
 
