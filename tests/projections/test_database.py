@@ -23,6 +23,7 @@ from projections.tables import ALL_TABLES, SCHEMA_VERSION, TABLES
 from projections.views import VIEWS
 from tests.projections.farm import Farm
 from tests.projections.histories import dump, garbage, record, recorded_from, select
+from tests.projections.test_resource_impact import measured
 
 LOG = recorded_from(Farm(3).drafts(), 400)
 
@@ -295,7 +296,11 @@ def test_32_every_table_is_written_by_the_real_duckdb(tmp_path: Path) -> None:
     database.apply([*recorded_from(Farm(5, failure_share=0.1).drafts(), 3_000)])
     last = database.position.sequence
     database.apply(
-        [record(last + 1, PolicyChanged(policy=Policy(), policy_hash="0", actor="alice")), garbage(last + 2)]
+        [
+            record(last + 1, PolicyChanged(policy=Policy(), policy_hash="0", actor="alice")),
+            record(last + 2, measured()),
+            garbage(last + 3),
+        ]
     )
     database.close()
     empty = [table.name for table in TABLES if select(path, f"SELECT count(*) FROM {table.name}") == [(0,)]]
