@@ -4,14 +4,18 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
-from coordinator.commands.report import Form, _write, report
+from coordinator.commands.report import Form, _write, _written, report
 from coordinator.faults import Fault, FileFault, UsageFault
 from projections.database import Database
+from projections.report.gather import gather, of_incident
+from tests.projections.seasons import history_of
 from tests.projections.test_report import told
 
 SINCE = ("--since", "1h")
@@ -43,12 +47,15 @@ def test_a_page_by_the_name_of_its_file(history: Path, tmp_path: Path) -> None:
 
 
 def test_for_programs(history: Path) -> None:
-    done = run("--db-path", history, "--incident", "i1", "--format", "json")
-    told = json.loads(done.stdout)
-    assert told["scope"]["incident_id"] == "i1"
-    assert told["incident"]["kind"] == "mass_worker_loss"
-    assert {figure["metric"] for figure in told["figures"]} >= {"recovery_success", "recovery_time", "detection_time"}
-    assert told["cases"][0]["chain"]
+    with duckdb.connect(str(history), read_only=True) as connection:
+        asked = history_of(connection)
+        made = gather(asked, of_incident(asked, "i1", datetime.now(UTC)), datetime.now(UTC))
+    read = json.loads(_written(made, Form.json))
+    assert read["scope"]["incident_id"] == "i1"
+    assert read["incident"]["kind"] == "mass_worker_loss"
+    assert {figure["metric"] for figure in read["figures"]} >= {"recovery_success", "recovery_time", "detection_time"}
+    assert read["cases"][0]["chain"]
+    assert read["scope"]["until"].endswith("Z")
 
 
 WRONG: dict[str, tuple[dict[str, Any], int, str]] = {

@@ -13,7 +13,6 @@ from events.system import RunSubmitted, SystemRecoveryCompleted, SystemRecoveryS
 from events.task import TaskAssigned, TaskCompleted, TaskSubmitted
 from events.work import CommandWork
 from projections.asking import History
-from projections.client import query_file
 from projections.report.content import Report
 from projections.report.gather import Nothing, Unknown, gather, of_incident, of_run, of_window
 from projections.report.markdown import markdown
@@ -90,17 +89,15 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return told().write(tmp_path_factory.mktemp("report") / "history.duckdb")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def history(path: Path) -> Iterator[History]:
     with duckdb.connect(str(path), read_only=True) as connection:
         yield history_of(connection)
 
 
 @pytest.fixture(scope="module")
-def whole(path: Path) -> Report:
-    """As anybody gets it: every statement in the sandbox."""
-    asked = History(lambda sql, rows_max: query_file(path, sql, rows_max=rows_max))
-    return gather(asked, of_window(WHOLE), BEGAN)
+def whole(history: History) -> Report:
+    return gather(history, of_window(WHOLE), BEGAN)
 
 
 def test_what_happened(whole: Report) -> None:
