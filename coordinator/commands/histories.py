@@ -64,14 +64,20 @@ def opened(where: Where) -> Iterator[tuple["History", datetime | None]]:
     try:
         if file is not None:
             history = History(_of_file(file))
-            last = history.last_event_at()
-            # A window ends before its end, and the last event is to be in it.
-            yield history, None if last is None else last + timedelta(microseconds=1)
+            yield history, _behind_the_last(history)
             return
         with _of_system(where) as history:
-            yield history, None if history.last_event_at() is None else datetime.now(UTC)
+            last = _behind_the_last(history)
+            # The broker's clock may be ahead of this machine's.
+            yield history, None if last is None else max(last, datetime.now(UTC))
     except QueryError as error:
         raise Fault(str(error)) from error
+
+
+def _behind_the_last(history: "History") -> datetime | None:
+    """A window ends before its end, and the last event is to be in it."""
+    last = history.last_event_at()
+    return None if last is None else last + timedelta(microseconds=1)
 
 
 def _of_file(path: Path) -> "Ask":
