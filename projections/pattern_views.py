@@ -27,6 +27,7 @@ ORDINARY = (
     *("system.status_changed", "system.recovery_started", "system.recovery_completed", "system.run_submitted"),
     *("system.breaker_opened", "system.breaker_half_opened", "system.breaker_closed"),
     *("system.predictor_trust_changed", "system.quarantine_released"),
+    *("system.recovery_staged", "system.recovery_measured"),
     *("system.watch_continued", "system.pace_changed", "system.projection_rebuilt", "system.event_parked"),
 )
 """No signs: the usual flow of work, how a failure is found, and what follows from one."""

@@ -5,11 +5,34 @@ from typing import Any
 
 import pytest
 
+from events.kinds import KINDS
 from events.system import SystemRecoveryCompleted, SystemRecoveryStarted
 from events.task import TaskAttemptFinished
 from events.worker import Begun, Evidence, WorkerExited, WorkerSuspected, WorkerSuspicionRefuted
+from projections.pattern_views import ORDINARY
+from projections.report.gather import NOTABLE
+from projections.report.lanes import STATES
 from tests.projections.histories import select
 from tests.projections.telling import Telling
+
+SIGNS = {
+    *("worker.claimed", "worker.drain_requested", "worker.draining", "worker.stopped", "worker.readmitted"),
+    *("worker.suspicion_refuted", "worker.stall_refuted", "worker.cordoned", "worker.uncordoned"),
+    *("worker.failure_predicted", "task.hung", "task.attempt_finished"),
+    *("system.coordinator_started", "system.coordinator_stopped", "system.leader", "system.policy_changed"),
+    *("system.recovery_paused", "system.recovery_resumed", "system.run_cancel_requested", "system.log_damaged"),
+    *("system.invariant_violated", "system.detector_degraded", "system.broker_returned"),
+}
+
+
+def test_every_kind_of_event_is_a_sign_or_is_not() -> None:
+    """Whoever adds a kind decides: what follows from failures, or finds them, belongs into ORDINARY."""
+    assert set(KINDS) - set(ORDINARY) == SIGNS
+    assert set(ORDINARY) <= set(KINDS)
+
+
+def test_what_a_report_tells_of_are_kinds_of_events() -> None:
+    assert set(NOTABLE) | set(STATES) <= set(KINDS)
 
 
 def ask(story: Telling, folder: Path, sql: str) -> list[tuple[Any, ...]]:
