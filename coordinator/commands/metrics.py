@@ -28,7 +28,11 @@ MISSED = 1
 UNTOLD = 5
 """Exit code: there is nothing to divide, so nobody can tell."""
 
-HEADINGS = ("VALUE", "TARGET", "MET", "OF", "MEDIAN", "P95", "LONGEST", "OPEN", "EXCLUDED")
+SPREAD = ("MEDIAN", "P95", "LONGEST")
+"""Shown where there is room for them."""
+WIDE = 120
+"""Characters that take all of them."""
+HEADINGS = ("VALUE", "TARGET", "MET", "OF", *SPREAD, "OPEN", "EXCLUDED")
 
 
 @app.command()
@@ -95,14 +99,17 @@ def _print(found: "list[Figure]", window: "Window", by: str | None) -> None:
     if not found:
         out.print(f"nothing has happened in it that could be told apart by {by}")
         return
-    made = table(*(() if by is None else (by.upper(),)), "FIGURE", *HEADINGS)
-    for column in made.columns[-len(HEADINGS) :]:
-        column.justify = "right"
+    rows = [dict(zip(("FIGURE", *HEADINGS), _cells(figure), strict=True)) for figure in found]
+    shown = [heading for heading in rows[0] if heading not in SPREAD or out.width >= WIDE]
+    made = table(*(() if by is None else (by.upper(),)), *shown)
+    for heading, column in zip(shown, made.columns[-len(shown) :], strict=True):
+        column.no_wrap = True
+        column.justify = "left" if heading == "FIGURE" else "right"
     former = None
-    for figure in found:
+    for figure, row in zip(found, rows, strict=True):
         group = () if by is None else ("" if figure.group == former else figure.group or "",)
         former = figure.group
-        made.add_row(*group, *_cells(figure))
+        made.add_row(*group, *(row[heading] for heading in shown))
     out.print(made)
 
 
@@ -113,14 +120,14 @@ def _cells(figure: "Figure") -> tuple[str, ...]:
     if figure.target is not None:
         target = f"{'>' if figure.above else '<'} {amount(figure.target, figure.unit)}"
         met = {True: "yes", False: "NO", None: "n/a"}[figure.met]
-    seconds = (figure.median, figure.p95, figure.maximum)
+    spread = (figure.median, figure.p95, figure.maximum)
     return (
         figure.title,
         "n/a" if figure.value is None else amount(figure.value, figure.unit),
         target,
         met,
         basis(figure),
-        *("" if one is None else amount(one, figure.unit) for one in seconds),
+        *("" if one is None else amount(one, figure.unit) for one in spread),
         str(figure.open or ""),
         str(figure.excluded or ""),
     )

@@ -3,13 +3,19 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from rich.console import Console
 
+from coordinator.commands import metrics as command
+from coordinator.commands.metrics import WIDE
 from projections.figures import Figure, amount, basis, lag, verdict
+from projections.window import Window
+from replay import tables
 from tests.projections.telling import Telling
 
 
@@ -174,3 +180,32 @@ def test_the_verdict_is_about_what_can_be_told() -> None:
     assert verdict([told(met=None)]) is None
     assert verdict([told(met=None), told(met=True)]) is True
     assert verdict([told(met=True), told(met=False)]) is False
+
+
+@pytest.mark.parametrize(("width", "spread"), [(80, False), (WIDE, True)])
+def test_a_narrow_terminal_shows_whole_lines(
+    width: int, spread: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "console", lambda: Console(width=width, highlight=False))
+    figure = Figure(
+        metric="recovery_time",
+        title="success of single attempts",
+        kind="mean",
+        value=12.3456,
+        unit="s",
+        target=30.0,
+        above=False,
+        met=True,
+        numerator=37.0,
+        denominator=3,
+        excluded=12,
+        median=1.0,
+        p95=22.2,
+        maximum=33.3,
+    )
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    command._print([figure], Window(moment, moment), None)
+    _, heading, line = capsys.readouterr().out.splitlines()
+    assert ("MEDIAN" in heading) is spread
+    assert ("22.2 s" in line) is spread
+    assert line.split()[-1] == "12"
