@@ -18,17 +18,20 @@ from events.worker import (
     WorkerRetired,
     WorkerStopped,
 )
+from projections import outage_rows
 from projections.rows import AttemptRow, FailureRow, WorkerRow
 from projections.working_set import Handlers, WorkingSet, elapsed_s, microseconds
+
+AGAIN = "failed_again"
+"""The one resolution that leaves the outage open."""
 
 
 def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
     worker = rows.workers[event.worker_id]
     if worker.failed_sequence != at.sequence:
         return  # it speaks of an incarnation that is over
-    _resolve(rows, at, event.worker_id, "failed_again")
+    _resolve(rows, at, event.worker_id, AGAIN)
     evidence = event.evidence
-    outage = rows.outages.get(event.worker_id)
     row = FailureRow(
         id=at.sequence,
         failed_at=microseconds(at.time),
@@ -39,7 +42,6 @@ def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
         reason=event.reason,
         category=event.error or CODES[event.reason],
         message=event.message or None,
-        outage_id=at.sequence if outage is None else outage.id,
         down_at=worker.down_at,
         synthetic=at.synthetic,
     )
@@ -51,6 +53,7 @@ def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
     if row.down_at is not None:
         row.down_at = min(row.down_at, row.failed_at)
         row.detection_s = elapsed_s(row.down_at, at)
+    outage_rows.failed(rows, at, row)
     rows.put_failure(row)
 
 
@@ -97,15 +100,15 @@ def superseded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySuperseded) 
 
 
 def started(rows: WorkingSet, at: Recorded, event: WorkerRecoveryStarted) -> None:
-    del at
     failure = rows.failures.get(event.worker_id)
     if failure is not None:
         failure.recovery_attempts += 1
         rows.put_failure(failure)
+        outage_rows.attempted(rows, at, event.worker_id)
 
 
 def succeeded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySucceeded) -> None:
-    _resolve(rows, at, event.worker_id, "recovered")
+    _resolve(rows, at, event.worker_id, "recovered", event.strategy)
 
 
 def permanently_failed(rows: WorkingSet, at: Recorded, event: WorkerPermanentlyFailed) -> None:
@@ -118,14 +121,16 @@ def ended(rows: WorkingSet, at: Recorded, event: WorkerRetired | WorkerStopped) 
         _resolve(rows, at, event.worker_id, "retired")
 
 
-def _resolve(rows: WorkingSet, at: Recorded, worker_id: str, resolution: str) -> None:
+def _resolve(rows: WorkingSet, at: Recorded, worker_id: str, resolution: str, strategy: str | None = None) -> None:
     failure = rows.failures.get(worker_id)
     if failure is None:
         return
     failure.resolution, failure.resolved_at = resolution, microseconds(at.time)
-    if resolution in ("recovered", "returned"):
+    if resolution in outage_rows.BACK:
         failure.recovery_s = elapsed_s(failure.failed_at, at)
     rows.put_failure(failure)
+    if resolution != AGAIN:
+        outage_rows.ended(rows, at, failure, strategy)
 
 
 HANDLERS: Handlers = {

@@ -1,4 +1,4 @@
-"""Events about failures, and what each does to the table `outages`.
+"""The table `outages`, and what failures and operators do to it.
 
 A worker is out from its failure until an attempt has brought it back and that is verified (*recovered*), until it has
 come back before an attempt began (*returned*), or until nobody expects it back any more: it was given up (*permanent*),
@@ -8,17 +8,7 @@ longer, and does not begin another one.
 
 from events.envelope import Recorded
 from events.system import PolicyChanged, RecoveryPaused, RecoveryResumed
-from events.worker import (
-    WorkerFailed,
-    WorkerPermanentlyFailed,
-    WorkerRecoveryStarted,
-    WorkerRecoverySucceeded,
-    WorkerRecoverySuperseded,
-    WorkerRegistered,
-    WorkerRetired,
-    WorkerStopped,
-)
-from projections.rows import OutageRow
+from projections.rows import FailureRow, OutageRow
 from projections.working_set import Handlers, WorkingSet, elapsed_s, microseconds
 
 PAUSED = "recovery was paused"
@@ -28,23 +18,40 @@ BACK = ("recovered", "returned")
 """Endings after which the worker is there again."""
 
 
-def failed(rows: WorkingSet, at: Recorded, event: WorkerFailed) -> None:
-    failure = rows.failures.get(event.worker_id)
-    if failure is None or failure.id != at.sequence:
-        return  # it speaks of an incarnation that is over
-    outage = rows.outages.get(event.worker_id)
+def failed(rows: WorkingSet, at: Recorded, failure: FailureRow) -> None:
+    """A failure was recorded: it begins an outage, or makes the open one longer."""
+    outage = rows.outages.get(failure.worker_id)
     if outage is not None:
         outage.failures += 1
     else:
         outage = OutageRow(
-            id=at.sequence,
-            worker_id=event.worker_id,
+            id=failure.id,
+            worker_id=failure.worker_id,
             reason=failure.reason,
             category=failure.category,
             down_at=failure.failed_at if failure.down_at is None else failure.down_at,
             failed_at=failure.failed_at,
             operator=_held(rows),
         )
+    failure.outage_id = outage.id
+    _put(rows, at, outage)
+
+
+def attempted(rows: WorkingSet, at: Recorded, worker_id: str) -> None:
+    outage = rows.outages.get(worker_id)
+    if outage is not None:
+        outage.attempts += 1
+        _put(rows, at, outage)
+
+
+def ended(rows: WorkingSet, at: Recorded, failure: FailureRow, strategy: str | None) -> None:
+    """The last failure of an outage is resolved, and with it the outage; `strategy`: of the attempt that did it."""
+    outage = rows.outages.get(failure.worker_id)
+    if outage is None:
+        return
+    outage.ending, outage.ended_at, outage.strategy = failure.resolution, microseconds(at.time), strategy
+    if outage.ending in BACK:
+        outage.recovery_s = elapsed_s(outage.down_at, at)
     _put(rows, at, outage)
 
 
@@ -58,50 +65,6 @@ def _held(rows: WorkingSet) -> str | None:
 def _put(rows: WorkingSet, at: Recorded, outage: OutageRow) -> None:
     outage.synthetic = outage.synthetic or at.synthetic
     rows.put_outage(outage)
-
-
-def registered(rows: WorkingSet, at: Recorded, event: WorkerRegistered) -> None:
-    if event.worker_id not in rows.worker_recoveries:
-        _end(rows, at, event.worker_id, "returned")
-
-
-def started(rows: WorkingSet, at: Recorded, event: WorkerRecoveryStarted) -> None:
-    outage = rows.outages.get(event.worker_id)
-    if outage is not None:
-        outage.attempts += 1
-        _put(rows, at, outage)
-
-
-def superseded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySuperseded) -> None:
-    worker = rows.workers[event.worker_id]
-    if worker.incarnation != worker.failed_incarnation:
-        _end(rows, at, event.worker_id, "returned")
-
-
-def succeeded(rows: WorkingSet, at: Recorded, event: WorkerRecoverySucceeded) -> None:
-    outage = rows.outages.get(event.worker_id)
-    if outage is not None:
-        outage.strategy = event.strategy
-    _end(rows, at, event.worker_id, "recovered")
-
-
-def permanently_failed(rows: WorkingSet, at: Recorded, event: WorkerPermanentlyFailed) -> None:
-    _end(rows, at, event.worker_id, "permanent")
-
-
-def ended(rows: WorkingSet, at: Recorded, event: WorkerRetired | WorkerStopped) -> None:
-    if event.incarnation == rows.workers[event.worker_id].failed_incarnation:
-        _end(rows, at, event.worker_id, "retired")
-
-
-def _end(rows: WorkingSet, at: Recorded, worker_id: str, ending: str) -> None:
-    outage = rows.outages.get(worker_id)
-    if outage is None:
-        return
-    outage.ending, outage.ended_at = ending, microseconds(at.time)
-    if ending in BACK:
-        outage.recovery_s = elapsed_s(outage.down_at, at)
-    _put(rows, at, outage)
 
 
 def paused(rows: WorkingSet, at: Recorded, event: RecoveryPaused) -> None:
@@ -130,15 +93,8 @@ def _hold_open_ones(rows: WorkingSet) -> None:
 
 
 HANDLERS: Handlers = {
-    WorkerRegistered: registered,
-    WorkerFailed: failed,
-    WorkerRecoveryStarted: started,
-    WorkerRecoverySucceeded: succeeded,
-    WorkerRecoverySuperseded: superseded,
-    WorkerPermanentlyFailed: permanently_failed,
-    WorkerRetired: ended,
-    WorkerStopped: ended,
     RecoveryPaused: paused,
     RecoveryResumed: resumed,
     PolicyChanged: policy_changed,
 }
+"""Of what is no failure's own matter; the rest comes from `failure_rows`."""
