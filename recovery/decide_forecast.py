@@ -41,9 +41,10 @@ def owed_to_forecasts(state: State, now: float) -> Iterator[Decision]:
 def _forestalled(state: State, now: float) -> Iterator[Decision]:
     """One at a time, since each time there must be others left, and room for one more repair."""
     policy = state.policy
+    due = state.foretold.in_turn(now)  # also where nothing may be done: whoever does not look is woken at once
     if not policy.enable_proactive_recovery or not state.may_repair or state.incidents or not _room(state):
         return
-    for worker_id in islice(state.foretold.in_turn(now), LOOK_MAX):
+    for worker_id in islice(due, LOOK_MAX):
         worker = state.workers[worker_id]
         for prediction in remediable(state, worker):
             record = state.track_records.get(prediction.resource)

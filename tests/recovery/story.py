@@ -146,9 +146,8 @@ class Story:
             return
         for _ in range(CYCLES_MAX):
             if not self.lead():
-                assert not self.state.timers.due(self.now), (
-                    "something is due and nothing is owed: the leader would spin"
-                )
+                assert not self.state.timers.due(self.now), "something is due and nothing is owed"
+                assert next_due(self.state) > self.now, "the leader would spin"
                 return
         raise AssertionError(f"still deciding after {CYCLES_MAX} cycles: {self.batches[-3:]}")
 
