@@ -1,9 +1,12 @@
 """What `decide` returns: an event to be recorded, and why."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from events.base import Event
 from events.policy import Policy
+from events.task import TaskRequeued
+from events.worker import WorkerFailed
 from recovery.entities import Worker
 
 RULES_VERSION = 1
@@ -11,6 +14,8 @@ RULES_VERSION = 1
 
 DECISIONS_MAX = 500
 """Most decisions in one cycle; what remains is still owed in the next."""
+FEW = 4
+"""Of so few decisions, what others wait to hear goes alone."""
 
 
 class Decision(NamedTuple):
@@ -23,6 +28,23 @@ class Decision(NamedTuple):
     """The label of the made-up event that this follows from."""
     overdue: bool = False
     """It rests on something that has not come in time. Whoever was in no position to see it come does not say so."""
+
+
+def most_urgent(few: Sequence[Decision]) -> Decision | None:
+    """The failure of a worker, or else that a task waits again for such a failure, if it is the only one of them."""
+    for is_urgent in (_is_failure, _is_loss):
+        urgent = [decision for decision in few if is_urgent(decision.event)]
+        if urgent:
+            return urgent[0] if len(urgent) == 1 else None
+    return None
+
+
+def _is_failure(event: Event) -> bool:
+    return isinstance(event, WorkerFailed)
+
+
+def _is_loss(event: Event) -> bool:
+    return isinstance(event, TaskRequeued) and event.reason == "worker_failed"
 
 
 def about(worker: Worker, event: Event, rule: str) -> Decision:

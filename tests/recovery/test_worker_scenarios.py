@@ -4,7 +4,7 @@ import pytest
 
 from events.policy import Policy
 from events.system import LeaderElected, PolicyChanged
-from events.task import TaskAssigned
+from events.task import TaskAssigned, TaskRequeued
 from events.worker import (
     Evidence,
     WorkerDraining,
@@ -271,3 +271,22 @@ def test_a_beat_may_come_before_the_registration_of_its_incarnation() -> None:
     story.wait(5.0)
     (failed,) = story.told(WorkerFailed)
     assert failed.message == f"its incarnation {story.state.beats['w1'].incarnation} beats, and has not registered"
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_one_failure_is_stored_before_what_follows_and_several_together(deaths: int) -> None:
+    story = Story()
+    names = ["w1", "w2", "w3", "w4", "w5"]
+    story.join(*names)
+    story.tell(*(submitted(f"t{number}") for number in range(5)))
+    story.start(*(f"t{number}" for number in range(5)))
+    story.batches.clear()
+    story.tell(
+        *(WorkerExited(worker_id=name, incarnation=story.worker(name).incarnation, signal=9) for name in names[:deaths])
+    )
+    told = [[type(one.event) for one in batch.decisions] for batch in story.batches]
+    if deaths == 1:
+        assert told[:2] == [[WorkerFailed], [TaskRequeued]]
+    else:
+        assert told[0][:2] == [WorkerFailed, WorkerFailed]
+    assert len(story.told(TaskRequeued)) == deaths
