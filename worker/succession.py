@@ -135,8 +135,8 @@ class Succession:
         self, bus: Bus, streams: Streams, log: EventLog, writer: Writer, worker_id: str, processes: Processes
     ) -> None:
         self._settled = 0
-        """Our last claim or registration. Whoever had registered before it is over, or has heard that he is to go; who
-        had claimed before it finds us, and claims again."""
+        """Our last claim or registration, or where the log ended when nobody was there. Whoever had registered before
+        it is over, or has heard that he is to go; who had claimed before it finds us, and claims again."""
         self._claims: set[str] = set()
         """Their ids, known before they are stored."""
         self._told = asyncio.Event()
@@ -154,7 +154,12 @@ class Succession:
 
     async def settle(self) -> None:
         """Returns when nothing is left of any other worker under this id. Waits for as long as the log is away."""
-        while (present := await until_answered(lambda: last_alive(self._log, self._worker_id))) is not None:
+        while True:
+            end = await until_answered(self._log.last_sequence)
+            present = await until_answered(lambda: last_alive(self._log, self._worker_id))
+            if present is None:
+                self._settled = max(self._settled, end)
+                return
             event = present.event
             assert isinstance(event, WorkerRegistered)
             if self._is_ours(event):

@@ -251,6 +251,27 @@ async def test_a_claim_covers_whoever_registers_while_it_is_made(scene: Scene) -
 
 
 @simulated
+async def test_nobody_gives_way_to_a_claim_by_somebody_who_was_over_before_he_looked(scene: Scene) -> None:
+    """He had begun to follow the log before that claim, and was cut off from it meanwhile. Seed 1016 with 200 faults."""
+    bus, streams, say = scene.farm.bus, scene.farm.streams, scene.farm.say
+    first = (await say(registration("first"))).last
+    await say(WorkerClaimed(worker_id="w1", incarnation=first, host="second", pid=1))
+    claim = await scene.farm.seen(is_kind(WorkerClaimed))
+    await say(WorkerStopped(worker_id="w1", incarnation=first))
+    second = (await say(registration("second"))).last
+    await say(WorkerExited(worker_id="w1", incarnation=second, signal=9))
+    log = JetStreamLog(bus, streams)
+    late = Succession(bus, streams, log, Writer(log, "supervisor/w1"), "w1", cast("Processes", MachineOfThree()))
+    assert late.comes_after_us(claim)
+    await late.settle()
+    assert not late.comes_after_us(claim)
+    third = (await say(registration("fourth"))).last
+    found = await log.read_one(third)
+    assert found is not None
+    assert late.comes_after_us(found)
+
+
+@simulated
 async def test_what_cannot_be_read_does_not_hide_who_is_there(scene: Scene) -> None:
     older, seen = await busy(scene)
     await scene.farm.bus.request(scene.farm.streams.event_subject("worker.w1.registered"), b"{")
