@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from coordinator.fleet.document import (
+    Cordoned,
     Failure,
     FleetHealth,
     Forecast,
@@ -225,6 +226,7 @@ def explanations(worker: WorkerHealth, health: FleetHealth) -> list[str]:
     if worker.stalling is not None:
         said.append(_why_stalled(worker.stalling))
     said += [_what_is_foreseen(one) for one in worker.forecasts]
+    said += [_why_cordoned(one) for one in worker.cordons]
     if not said and worker.detail and worker.status != "permanent":
         said.append(worker.detail)
     if worker.status == "permanent":
@@ -286,6 +288,13 @@ def _what_is_foreseen(one: Forecast) -> str:
     if one.acted:
         return text + f"; it {'is drained, to begin anew' if one.remedy == 'restart' else 'gets no more work'}"
     return text
+
+
+def _why_cordoned(one: Cordoned) -> str:
+    until = "until somebody lifts it" if one.ends_in_s is None else f"for another {span(one.ends_in_s)}"
+    by = f" by {one.actor}" if one.actor else ""
+    where = f" (event {one.sequence})" if one.sequence else ""
+    return f"cordoned{by}, {until}: {one.cause}{where}{f': {one.reason}' if one.reason else ''}"
 
 
 def _amount(resource: Resource, value: float) -> str:

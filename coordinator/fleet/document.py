@@ -11,7 +11,7 @@ import msgspec
 from events.failures import ErrorCode, FailureReason, StrategyName
 from events.forecast import Remedy, Resource
 from events.system import Doubt, IncidentKind, SystemStatus
-from events.worker import Heartbeat, StallCause
+from events.worker import CordonCause, Heartbeat, StallCause
 from recovery.lifecycle import AttemptStatus, WorkerStatus
 
 WELL: frozenset[SystemStatus] = frozenset({"healthy", "idle"})
@@ -114,6 +114,19 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     """Until it begins, or, once it has begun, until it counts as failed; negative: overdue."""
 
 
+class Cordoned(msgspec.Struct, frozen=True, kw_only=True):
+    """It gets no new work for the time being, and keeps what it has."""
+
+    cause: CordonCause
+    ends_in_s: float | None
+    """None: when somebody lifts it."""
+    sequence: int
+    """Of the event that says so; 0: not known."""
+    actor: str
+    """Who said so; empty: a rule."""
+    reason: str
+
+
 class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     status: WorkerStatus
@@ -136,6 +149,7 @@ class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
     stalling: Stalling | None
     recovery: Recovery | None
     forecasts: list[Forecast]
+    cordons: list[Cordoned]
 
 
 class Leader(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from coordinator.fleet.document import (
     WELL,
+    Cordoned,
     Failure,
     FleetHealth,
     Forecast,
@@ -28,13 +29,21 @@ from coordinator.fleet.notes import Noted, Notes, Vitals, WorkerNotes
 from events.base import WorkerEvent
 from events.clock import utc
 from events.forecast import WorkerFailurePredicted
-from events.worker import Evidence, WorkerExited, WorkerFailed, WorkerStalled, WorkerSuspected
-from recovery.entities import Worker
+from events.worker import (
+    CordonCause,
+    Evidence,
+    WorkerCordoned,
+    WorkerExited,
+    WorkerFailed,
+    WorkerStalled,
+    WorkerSuspected,
+)
+from recovery.entities import Cordon, Worker
 from recovery.indexes import silent_until
 from recovery.lifecycle import LIVE
 from recovery.predictions import Prediction
 from recovery.state import State
-from recovery.timers import AT_ONCE
+from recovery.timers import AT_ONCE, NEVER
 
 WORST_FIRST = ("permanent", "failed", "exited", "stalled", "suspect", "draining", "alive", "stopped")
 DOUBTFUL = WORST_FIRST.index("draining")
@@ -125,7 +134,8 @@ def _severity(status: str) -> int:
 def _rank(view: View, worker: Worker) -> tuple[int, str]:
     severity = _severity(worker.status)
     quiet = view.state.timers.get(worker.worker_id) <= view.now
-    if worker.status == "alive" and (quiet or worker.attempt is not None or worker.foresight.predictions):
+    doubtful = quiet or worker.attempt is not None or worker.foresight.predictions or worker.cordons
+    if worker.status == "alive" and doubtful:
         severity = DOUBTFUL
     return severity, worker.worker_id
 
@@ -196,6 +206,7 @@ def _worker_health(view: View, worker: Worker) -> WorkerHealth:
         stalling=_stalling(view, worker, notes.latest(WorkerStalled)),
         recovery=_recovery(view, worker),
         forecasts=[_forecast(view, notes, one) for one in worker.foresight.predictions.values()],
+        cordons=[_cordoned(view, notes, cause, cordon) for cause, cordon in worker.cordons.items()],
     )
 
 
@@ -315,6 +326,19 @@ def _recovery(view: View, worker: Worker) -> Recovery | None:
         strategy=attempt.strategy,
         status=attempt.status,
         due_in_s=round(due - view.now, 3),
+    )
+
+
+def _cordoned(view: View, notes: WorkerNotes, cause: CordonCause, cordon: Cordon) -> Cordoned:
+    """Of several at once, only of the last one it is known who said it, and why."""
+    noted = notes.latest(WorkerCordoned)
+    said = noted if noted is not None and noted.id == cordon.event_id else None
+    return Cordoned(
+        cause=cause,
+        ends_in_s=None if cordon.until == NEVER else round(max(0.0, cordon.until - view.now), 3),
+        sequence=0 if said is None else said.sequence,
+        actor="" if said is None else said.event.actor,
+        reason="" if said is None else said.event.reason,
     )
 
 

@@ -252,7 +252,7 @@ async def test_a_claim_covers_whoever_registers_while_it_is_made(scene: Scene) -
 
 @simulated
 async def test_nobody_gives_way_to_a_claim_by_somebody_who_was_over_before_he_looked(scene: Scene) -> None:
-    """He had begun to follow the log before that claim, and was cut off from it meanwhile. Seed 1016 with 200 faults."""
+    """He had begun to follow the log before that claim, and was cut off meanwhile. Seed 1016 with 200 faults."""
     bus, streams, say = scene.farm.bus, scene.farm.streams, scene.farm.say
     first = (await say(registration("first"))).last
     await say(WorkerClaimed(worker_id="w1", incarnation=first, host="second", pid=1))
