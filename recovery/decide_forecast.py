@@ -2,8 +2,8 @@
 true.
 
 Nothing is done by guesswork alone that could do harm: never to the last worker with room, not while the observer doubts
-itself or the system has an incident, not to more workers at once than may be under repair, not to one that was renewed
-a short while ago, and not on the word of what has often been wrong.
+itself, the system has an incident or workers cannot be brought back, not to more workers at once than may be under
+repair, not to one that was renewed a short while ago, and not on the word of what has often been wrong.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,9 @@ def _forestalled(state: State, now: float) -> Iterator[Decision]:
     """One at a time, since each time there must be others left, and room for one more repair."""
     policy = state.policy
     due = state.foretold.in_turn(now)  # also where nothing may be done: whoever does not look is woken at once
-    if not policy.enable_proactive_recovery or not state.may_repair or state.incidents or not _room(state):
+    if not policy.enable_proactive_recovery or not state.may_repair or not _room(state):
+        return
+    if state.incidents or state.breaker.status != "closed":
         return
     for worker_id in islice(due, LOOK_MAX):
         worker = state.workers[worker_id]

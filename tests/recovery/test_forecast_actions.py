@@ -5,9 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from events.clock import utc
 from events.forecast import PredictorTrustChanged, WorkerPredictionJudged
 from events.policy import Policy
 from events.system import (
+    BreakerClosed,
+    BreakerOpened,
     DetectorDegraded,
     LeaderElected,
     RecoveryPaused,
@@ -240,6 +243,17 @@ def test_not_while_the_system_has_an_incident() -> None:
     incident = SystemRecoveryStarted(incident_id="i1", incident_kind="mass_worker_loss", status="critical")
     one.story.tell(policy_changed(POLICY), incident)
     assert [type(decision.event) for decision in one.story.lead()] == [SystemRecoveryCompleted]
+    assert [type(decision.event) for decision in one.story.lead()] == [WorkerDrainRequested]
+
+
+def test_not_while_workers_cannot_be_brought_back() -> None:
+    one = farm(OFF)
+    one.follow("w2", LEAK)
+    one.live(200.0)
+    one.story.leading = False
+    opened = BreakerOpened(workers_failed=3, workers_tried=4, until=utc(one.story.now), times=1)
+    one.story.tell(policy_changed(POLICY), opened)
+    assert [type(decision.event) for decision in one.story.lead()] == [BreakerClosed], "nobody waits for anything"
     assert [type(decision.event) for decision in one.story.lead()] == [WorkerDrainRequested]
 
 
