@@ -19,7 +19,7 @@ class OwnUse:
         self._processors = psutil.cpu_count() or 1
 
     def sample(self, now: float) -> Sample | None:
-        """Since the last call; None: this is the first. `now` is cluster time."""
+        """Since the last call; None: this is the first, or the machine does not tell. `now` is cluster time."""
         looked_at, self._looked_at = self._looked_at, time.monotonic()
         used_s, memory = 0.0, 0
         found: dict[int, tuple[psutil.Process, float]] = {}
@@ -28,7 +28,7 @@ class OwnUse:
                 process, before_s = self._processes.get(pid) or (psutil.Process(pid), -1.0)
                 with process.oneshot():
                     times, resident = process.cpu_times(), process.memory_info().rss
-            except psutil.Error:
+            except (psutil.Error, OSError):
                 continue  # it has just ended
             spent_s = times.user + times.system
             used_s += max(0.0, spent_s - before_s) if before_s >= 0 else 0.0
@@ -38,4 +38,8 @@ class OwnUse:
         if looked_at is None or self._looked_at <= looked_at:
             return None
         percent = 100.0 * used_s / (self._looked_at - looked_at) / self._processors
-        return Sample(now, OWN, percent, memory, psutil.virtual_memory().available)
+        try:
+            available = psutil.virtual_memory().available
+        except (psutil.Error, OSError):
+            return None
+        return Sample(now, OWN, percent, memory, available)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, cast
 
+import psutil
 import pytest
 
 from coordinator.fleet.notes import Notes, Overheard
@@ -291,6 +292,16 @@ def test_own_use_is_that_of_all_processes_that_belong_here() -> None:
     assert found.memory_bytes > 0
     assert found.available_bytes is not None
     assert found.cpu_percent > 0
+
+
+def test_a_machine_that_does_not_tell_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def untold() -> None:
+        raise FileNotFoundError("/proc/meminfo")
+
+    own = OwnUse(lambda: [os.getpid()])
+    assert own.sample(EPOCH) is None
+    monkeypatch.setattr(psutil, "virtual_memory", untold)
+    assert own.sample(EPOCH + 1) is None
 
 
 class _Consumer:

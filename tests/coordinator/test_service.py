@@ -16,6 +16,7 @@ import structlog
 
 from coordinator.access import open_system
 from coordinator.broker import EmbeddedBroker
+from coordinator.commands.histories import Where, opened
 from coordinator.endpoint import is_alive, read_endpoint
 from coordinator.exposition.page import Lag
 from coordinator.faults import BrokerFault
@@ -28,6 +29,9 @@ from events.policy import Policy
 from events.streams import Streams
 from events.system import LeaderElected
 from projections.client import query_file
+from projections.figures import figures
+from projections.metrics import METRICS
+from projections.window import Window
 from replay.reading import stretch
 from tests.conftest import BrokerProcess
 from tests.waiting import event_in, is_kind, until
@@ -72,6 +76,19 @@ async def leading(service: CoordinatorService) -> None:
     await until(lambda: service.health().role == "leader", 15, "leadership")
 
 
+def asked_for_metrics(nats_url: str, folder: Path) -> tuple[list[str], list[tuple[int, bool]]]:
+    """The figures of a running system, and how far an answer was behind that knew everything, or all but two events:
+    how many events, and whether for no time at all."""
+    with opened(Where(None, nats_url, None, folder / ".resurgam")) as (history, end):
+        assert end is not None
+        found = figures(history, Window.of("24h", None, end))
+        through = history.through_sequence
+        assert through is not None
+        assert history.behind is not None
+        lags = [history.behind(sequence) for sequence in (through, through - 2)]
+    return [figure.metric for figure in found], [(events, seconds == 0.0) for events, seconds in lags]
+
+
 async def kinds_in(folder: Path) -> list[str]:
     async with open_system(state_dir=folder / ".resurgam", environment={}) as system:
         return [
@@ -94,6 +111,9 @@ async def test_a_whole_life(tmp_path: Path) -> None:
         await service.catch_up()
         observed = await service.observe()
         assert (observed.health.role, observed.lag, observed.whole) == ("leader", Lag(0, 0.0), True)
+        figures, behind = await asyncio.to_thread(asked_for_metrics, service.nats_url, tmp_path)
+        assert figures == [metric.name for metric in METRICS]
+        assert behind == [(0, True), (2, False)]
     assert getattr(policy.event, "policy", None) == Policy(max_recovery_attempts=3)
     assert await kinds_in(tmp_path) == WHOLE_LIFE
     endpoint = read_endpoint(tmp_path / ".resurgam")
