@@ -27,11 +27,13 @@ def repairs_max(state: State) -> int:
 
 
 def note_attempt_end(state: State, worker: Worker, now: float, event: Event) -> None:
-    """Its attempt ends with this event. If that has lost its object, or was a drill, it shows nothing."""
+    """Its attempt ends with this event. If that has lost its object, was a drill, or could not be carried out at all,
+    it shows nothing."""
     breaker, worker_id, attempt = state.breaker, worker.worker_id, worker.attempt
     assert attempt is not None
     failed = isinstance(event, WorkerRecoveryFailed)
-    shown = worker.synthetic is None and not isinstance(event, WorkerRecoverySuperseded)
+    tried = not isinstance(event, WorkerRecoverySuperseded) and attempt.strategy not in worker.unavailable
+    shown = worker.synthetic is None and tried
     if breaker.status == "half_open" and breaker.probe == worker_id:
         breaker.probe_failed = failed if shown else None
         if not shown:

@@ -18,6 +18,6 @@ class Reconnect:
             case "not_permitted":
                 raise Unavailable(kick.detail)
             case "not_connected":
-                raise StrategyFailed("its agent has no connection that could be closed")
+                raise Unavailable("its agent has no connection that could be closed")
             case "unanswered":
                 raise StrategyFailed(f"the broker does not say whether its connections were closed: {kick.detail}")

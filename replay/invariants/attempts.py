@@ -88,7 +88,8 @@ def _attempt_ended(
     if attempt is None or type(event) not in _ENDS[attempt.status]:
         return
     one = world.workers[event.worker_id]
-    shown = one.synthetic is None and not isinstance(event, worker.WorkerRecoverySuperseded)
+    tried = not isinstance(event, worker.WorkerRecoverySuperseded) and attempt.strategy not in one.unavailable
+    shown = one.synthetic is None and tried
     failed = isinstance(event, worker.WorkerRecoveryFailed) if shown else None
     repairs.note_end(world, one, attempt, failed=failed)
     one.attempt = None

@@ -104,6 +104,8 @@ class Proxy:
         while data:
             data = await source.read(CHUNK)
             await passing.wait()
+            if target.is_closing():
+                return  # the other direction has ended
             if data and not jammed.is_set():
                 target.write(data)
                 await target.drain()

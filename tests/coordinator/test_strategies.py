@@ -323,4 +323,4 @@ async def test_a_connection_that_is_not_there_cannot_be_closed(bus: Bus) -> None
     async with running(consumer, bus, Toolbox()):
         await until(lambda: consumer.recorded, what="an outcome")
     acted = consumer.recorded[0]
-    assert (acted.outcome, acted.detail) == ("failed", "its agent has no connection that could be closed")
+    assert (acted.outcome, acted.detail) == ("unavailable", "its agent has no connection that could be closed")

@@ -17,6 +17,7 @@ from events.worker import (
     WorkerStopped,
 )
 from tests.recovery.story import BEGIN, Story, policy_changed
+from tests.recovery.test_ladder import act
 
 NEVER_CRITICAL = Policy(critical_below=0.01, degraded_below=0.02)
 """Whatever is lost here is no incident: those have stages of their own."""
@@ -120,6 +121,21 @@ def tripped(count: int = 6, *, share: float = 1.0, dead: int = 4, **fields: obje
     for name in names[:3]:
         stillborn(story, name)
     return story
+
+
+def test_what_could_not_be_carried_out_at_all_says_nothing_about_the_farm() -> None:
+    """Their agents died while their supervisors were away: no connection could be closed, and a restart helps."""
+    story = farm(6, changed(repairs_share=1.0, ladders={"worker_exit": ("reconnect", "restart")}))
+    names = ("w0", "w1", "w2")
+    kill(story, *names)
+    for name in names:
+        act(story, "unavailable", "its agent has no connection that could be closed", name)
+    assert len(story.told(WorkerRecoveryFailed)) == 3
+    story.wait(1.0, *alive(story))
+    assert not story.told(BreakerOpened)
+    for name in names:
+        story.come_back(name)
+    assert [event.strategy for event in story.told(WorkerRecoverySucceeded)] == ["restart"] * 3
 
 
 def alive(story: Story) -> list[str]:
