@@ -128,11 +128,8 @@ def _forget_charges(state: State, now: float) -> None:
 
 def _forget(state: State, now: float) -> None:
     horizon = now - state.policy.mass_loss_within
-    while state.lost_lately:
-        worker_id, lost = next(iter(state.lost_lately.items()))
-        if lost.at >= horizon:
-            return
-        del state.lost_lately[worker_id]
+    while next(iter(state.lost_lately.values())).at < horizon:
+        state.lost_lately.popitem(last=False)
 
 
 def note_opened(state: State, recorded: Recorded) -> None:

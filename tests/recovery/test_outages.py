@@ -197,6 +197,28 @@ def test_what_the_first_of_many_was_charged_for_is_given_back() -> None:
     assert (report.tasks_requeued, report.tasks_uncharged) == (4, 4)
 
 
+def test_a_task_that_is_given_up_in_a_mass_loss_is_told_as_lost() -> None:
+    story = farm(3, Policy(infrastructure_retries=1), tasks=3)
+    kill(story, "w0")
+    story.finish("t1")
+    story.start("t0")
+    kill(story, "w1")
+    assert len(story.told(SystemRecoveryStarted)) == 1
+    assert story.task("t0").verdict == "crashed"
+    bring_back(story)
+    assert reported(story).tasks_lost == 1
+
+
+def test_what_was_charged_before_the_clock_was_set_back_is_given_back() -> None:
+    story = farm(3, tasks=3)
+    kill(story, "w0")
+    story.leading = False
+    story.now -= 1_000.0
+    story.tell(DetectorDegraded(reason="clock_step", extent_s=-1000.0, heartbeats_sequence=len(story.beats)))
+    kill(story, "w1")
+    assert [story.task(name).infrastructure_used for name in ("t0", "t1")] == [0, 0]
+
+
 def test_what_lies_further_back_is_not_given_back() -> None:
     story = farm(6, tasks=6)
     kill(story, "w0")

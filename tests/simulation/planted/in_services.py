@@ -71,7 +71,7 @@ LEADER: tuple[Bug, ...] = (
         "lost-lease-not-won-back",
         "A candidate whose lease has expired goes on naming its last renewal, which is not there any more.",
         (
-            "events.lease:Lease.acquire_or_renew",
+            "events.lease:Lease._try",
             """
             self._sequence = 0
             self._valid_until = 0.0
