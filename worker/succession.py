@@ -137,6 +137,8 @@ class Succession:
         self._settled = 0
         """Our last claim or registration, or where the log ended when nobody was there. Whoever had registered before
         it is over, or has heard that he is to go; who had claimed before it finds us, and claims again."""
+        self.settling = 0
+        """As long as this is not 0, another worker may live: no agent may be started, whoever orders it."""
         self._claims: set[str] = set()
         """Their ids, known before they are stored."""
         self._told = asyncio.Event()
@@ -154,6 +156,13 @@ class Succession:
 
     async def settle(self) -> None:
         """Returns when nothing is left of any other worker under this id. Waits for as long as the log is away."""
+        self.settling += 1
+        try:
+            await self._settle()
+        finally:
+            self.settling -= 1
+
+    async def _settle(self) -> None:
         while True:
             end = await until_answered(self._log.last_sequence)
             present = await until_answered(lambda: last_alive(self._log, self._worker_id))

@@ -123,7 +123,7 @@ class Supervisor:
         self._agent = agent
 
     def _start_agent_if_none(self) -> None:
-        if self._agent is None and not self._told_to_end and not self.ending.done():
+        if self._agent is None and not (self._told_to_end or self.ending.done() or self._succession.settling):
             self._start_agent()
 
     @property

@@ -209,6 +209,36 @@ async def test_who_hears_of_another_claim_before_his_own_is_answered_stays(scene
     assert first.alive
 
 
+@simulated
+async def test_no_order_starts_an_agent_while_another_worker_lives(scene: Scene) -> None:
+    """Its own agent came too late, and it has claimed the id; the leader orders a restart. Seed 1550 with 200 faults."""
+    stored = append_until_stored
+    first, faster = (scene.worker(host=f"worker-{number}") for number in (1, 2))
+
+    async def slowly(log: EventLog, drafts: Sequence[Draft], fence: Fence | None = None) -> Appended:
+        event = drafts[0].envelope.event
+        if isinstance(event, WorkerRegistered) and event.host == "worker-1" and not faster.alive:
+            faster.start()
+            await scene.farm.seen(is_kind(WorkerRegistered, host="worker-2"))
+            faster.pause_both()
+        return await stored(log, drafts, fence=fence)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(succession, "append_until_stored", slowly)
+        first.start()
+        claimed = await scene.farm.seen(is_kind(WorkerClaimed, host="worker-1"))
+    assert isinstance(claimed.event, WorkerClaimed)
+    seen = Worker("w1", None, "")  # type: ignore[arg-type]  # there is no such process
+    seen.incarnation = claimed.event.incarnation
+    await scene.farm.order_restart(seen)
+    await scene.pass_time(POLICY.suspect_after / 2)
+    assert len(await scene.farm.events(WorkerRegistered)) == 1
+    faster.resume_both()
+    await has_given_way(faster)
+    await registered(scene, seen)
+    assert first.alive
+
+
 def registration(name: str) -> WorkerRegistered:
     return WorkerRegistered(worker_id="w1", host=name, pid=1, slots=1, machine="machine", lifeline=name)
 
