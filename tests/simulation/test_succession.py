@@ -211,7 +211,7 @@ async def test_who_hears_of_another_claim_before_his_own_is_answered_stays(scene
 
 @simulated
 async def test_no_order_starts_an_agent_while_another_worker_lives(scene: Scene) -> None:
-    """Its own agent came too late, and it has claimed the id; the leader orders a restart. Seed 1550 with 200 faults."""
+    """Its own agent came too late, it has claimed the id, and is ordered to restart. Seed 1550 with 200 faults."""
     stored = append_until_stored
     first, faster = (scene.worker(host=f"worker-{number}") for number in (1, 2))
 
