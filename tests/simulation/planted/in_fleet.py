@@ -53,4 +53,13 @@ FLEET: tuple[Bug, ...] = (
             "if sound and returned is not None:",
         ),
     ),
+    bug(
+        "standstill-too-early",
+        "A queue counts as standing still as soon as nobody has anything, however lately something moved.",
+        (
+            "recovery.standstill:stalls_at",
+            "return max(state.moved_at, state.interrupted_at) + state.policy.queue_stalled_after",
+            "return max(state.moved_at, state.interrupted_at)",
+        ),
+    ),
 )
