@@ -1,6 +1,7 @@
 """Reads ahead of the database, so that the log and DuckDB are busy at the same time."""
 
 import asyncio
+import contextlib
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,9 @@ WEIGHT_MAX = 64 * 1024 * 1024
 
 EVENT_WEIGHT = 512
 
+GATHER_S_MAX = 0.5
+"""What a transaction costs an event falls by two thirds from 1,000 of them to `EVENTS_MAX`."""
+
 
 class Feed:
     """What a reader has delivered and nobody has taken yet. `wake` is called whenever there is something new."""
@@ -31,6 +35,7 @@ class Feed:
         self._weight = 0
         self._room = asyncio.Event()
         self._room.set()
+        self._news = asyncio.Event()
         self._task = asyncio.create_task(self._read(), name="feed of the projector")
 
     async def _read(self) -> None:
@@ -41,9 +46,13 @@ class Feed:
                 self._put(records, self._waiting.append)
                 if self._count >= EVENTS_MAX or self._weight >= WEIGHT_MAX:
                     self._room.clear()
-                self._wake()
+                self._tell()
         finally:
-            self._wake()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._wake()
 
     def _put(self, records: list[Recorded], where: Callable[[tuple[list[Recorded], int]], None]) -> None:
         if records:
@@ -86,6 +95,19 @@ class Feed:
     def plenty(self) -> bool:
         """As much as fits one transaction waits."""
         return not self._room.is_set()
+
+    @property
+    def more_to_come(self) -> bool:
+        """The log is known to hold more than was read ahead, and there is room for it."""
+        return not (self.plenty or self._reader.caught_up or self._task.done())
+
+    async def gather(self) -> None:
+        """Waits for as much of a backlog as one transaction takes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_S_MAX):
+                while self.more_to_come:
+                    self._news.clear()
+                    await self._news.wait()
 
     @property
     def exhausted(self) -> bool:

@@ -212,7 +212,9 @@ class Projector:
                 if self._reconnected:
                     # What was read ahead may be what the broker has lost: all of it is read again.
                     return False
-                if feed.waiting and not feed.plenty and goal is None and until is None and self._rebuild is None:
+                if feed.waiting and feed.more_to_come:
+                    await feed.gather()
+                elif feed.waiting and not feed.plenty and goal is None and until is None and self._rebuild is None:
                     await self._linger()
                 batch = feed.take(until)
                 self._look_for_gaps |= bool(feed.damage())
