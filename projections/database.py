@@ -16,6 +16,7 @@ from events import codec
 from events.envelope import Recorded
 from events.log import Position
 from projections import mapping, samples, statements
+from projections.arrow import Rows
 from projections.copies import Copies
 from projections.errors import ProjectionError, Unreadable, WriteFailed
 from projections.files import connect, is_ours, tells_of_damage
@@ -41,8 +42,14 @@ from projections.working_set import WorkingSet
 
 log = structlog.get_logger(__name__)
 
-POISON = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
-"""DuckDB understood the statement and refuses a value in it."""
+POISON = (
+    duckdb.DataError,
+    duckdb.IntegrityError,
+    duckdb.InvalidInputException,
+    OverflowError,
+    UnicodeEncodeError,
+)
+"""DuckDB understood the statement and refuses a value in it, or the value does not even get there."""
 
 GAPS_MAX = 100
 
@@ -204,8 +211,8 @@ class Database:
         mapping.apply(self._rows, batch)
         changes = self._rows.take_changes()
         for table, new, known in changes.by_table(self.position.sequence):
-            self._write(statements.insert(table), new)
-            self._write(statements.upsert(table), known)
+            self._write(table, statements.insert(table), new)
+            self._write(table, statements.upsert(table), known)
         moved = self._one(
             "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
             [last.sequence, last.id, self.position.sequence],
@@ -225,7 +232,7 @@ class Database:
             return
         with _understood():
             self._connection.execute("BEGIN")
-            self._write(statements.insert(HEARTBEATS), rows)
+            self._write(HEARTBEATS, statements.insert(HEARTBEATS), rows)
             self._samples += len(rows)
             if self._samples > samples.ROWS_MAX:
                 self._connection.execute(_FORGET, [samples.ROWS_KEPT])
@@ -272,10 +279,11 @@ class Database:
         statement = statements.by_values(table, column or table.key)
         return statements.rows(table, self._connection.execute(statement, [parameter]).fetchall())
 
-    def _write(self, statement: str, changed: Sequence[msgspec.Struct]) -> None:
+    def _write(self, table: Table, statement: str, changed: Sequence[msgspec.Struct]) -> None:
         if changed:
-            for chunk in statements.chunks(changed):
-                self._connection.execute(statement, [chunk])
+            self._connection.register(statements.ROWS, Rows(table, changed))
+            self._connection.execute(statement)
+            self._connection.unregister(statements.ROWS)
 
     def _select(self, table: Table, condition: str) -> list[Any]:
         return statements.rows(table, self._connection.execute(statements.select(table, condition)).fetchall())

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coordinator.faults import UsageFault
-
 if TYPE_CHECKING:
     from projections.client import Result
 
@@ -27,11 +25,7 @@ class Form(enum.StrEnum):
 
 
 def written(result: "Result", form: Form) -> bytes:
-    """As it goes to standard output. `arrow` is a stream of Arrow's IPC format.
-
-    Raises:
-        UsageFault: the form needs a package that is not installed.
-    """
+    """As it goes to standard output. `arrow` is a stream of Arrow's IPC format."""
     if form is Form.arrow:
         return _arrow(result)
     if form is Form.json:
@@ -59,12 +53,10 @@ def _table(result: "Result") -> str:
 
 
 def _arrow(result: "Result") -> bytes:
-    try:
-        import nanoarrow as na
-        from nanoarrow.c_array import c_array_from_buffers
-        from nanoarrow.ipc import StreamWriter
-    except ImportError as error:
-        raise UsageFault("--format arrow needs the package nanoarrow: pip install 'resurgam[arrow]'") from error
+    import nanoarrow as na
+    from nanoarrow.c_array import c_array_from_buffers
+    from nanoarrow.ipc import StreamWriter
+
     columns = [[row[number] for row in result.rows] for number in range(len(result.columns))]
     fields: dict[str, Any] = {}
     arrays = []

@@ -16,7 +16,6 @@ import pytest
 
 from coordinator.commands.sql_forms import Form, written
 from coordinator.commands.sql_prompt import HELP, WELCOME, Prompt
-from coordinator.faults import UsageFault
 from projections.client import Result
 from projections.database import Database
 from projections.errors import QueryError
@@ -72,12 +71,6 @@ def test_arrow_of_two_columns_of_one_name() -> None:
 def test_arrow_of_nothing() -> None:
     nothing = Result(["n", "name"], ["BIGINT", "VARCHAR"], [], truncated=False, through_sequence=0)
     assert len(nanoarrow.ArrayStream.from_readable(written(nothing, Form.arrow)).read_all()) == 0
-
-
-def test_arrow_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nanoarrow", None)
-    with pytest.raises(UsageFault, match=r"pip install 'resurgam\[arrow\]'"):
-        written(RESULT, Form.arrow)
 
 
 def typed(lines: Iterable[str | type[BaseException]]) -> Callable[[str], str]:

@@ -201,17 +201,28 @@ class Dying:
         self._statements_left = statements_left
 
     def execute(self, *arguments: Any) -> Any:
+        self._count()
+        return self._connection.execute(*arguments)
+
+    def register(self, *arguments: Any) -> Any:
+        self._count()
+        return self._connection.register(*arguments)
+
+    def unregister(self, *arguments: Any) -> Any:
+        self._count()
+        return self._connection.unregister(*arguments)
+
+    def _count(self) -> None:
         self._statements_left -= 1
         if self._statements_left < 0:
             raise KeyboardInterrupt
-        return self._connection.execute(*arguments)
 
     def close(self) -> None:
         self._connection.close()
 
 
 @fast
-@given(log=logs(), size=st.integers(1, 30), deaths=st.lists(st.integers(0, 25), max_size=6))
+@given(log=logs(), size=st.integers(1, 30), deaths=st.lists(st.integers(0, 60), max_size=6))
 def test_a_death_between_any_two_statements_does_not_show(log: list[Recorded], size: int, deaths: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         expected = whole(Path(folder) / "whole.duckdb", log)

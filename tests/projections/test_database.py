@@ -12,7 +12,7 @@ import pytest
 
 from events.policy import Policy
 from events.system import LogDamaged, PolicyChanged
-from events.task import TaskSubmitted
+from events.task import TaskAssigned, TaskSubmitted
 from events.work import CommandWork
 from events.worker import WorkerReadmitted, WorkerRegistered
 from projections import mapping
@@ -25,6 +25,7 @@ from tests.projections.farm import Farm
 from tests.projections.histories import dump, garbage, record, recorded_from, select
 from tests.projections.test_resource_impact import measured
 
+WORK = CommandWork(argv=("true",), cwd="/srv")
 LOG = recorded_from(Farm(3).drafts(), 400)
 
 
@@ -177,11 +178,19 @@ def test_strange_text_and_numbers_survive(tmp_path: Path) -> None:
     assert msgspec.json.decode(payload)["host"] == host
 
 
-def test_a_batch_of_large_events_is_cut_into_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("projections.statements.CHUNK_BYTES_MAX", 2000)
-    found = dump(filled(tmp_path / "cut.duckdb"))
-    monkeypatch.undo()
-    assert found == dump(filled(tmp_path / "whole.duckdb"))
+def test_a_number_too_large_for_its_column_is_parked_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reaches the database, which refuses it: a NULL in its place would be a loss in silence."""
+    monkeypatch.setattr(mapping, "_too_large", lambda event: None)
+    path = tmp_path / "history.duckdb"
+    database = Database.open(path)
+    submitted = [TaskSubmitted(task_id=f"t{number}", run_id="r1", work=WORK) for number in (1, 2)]
+    assigned = TaskAssigned(task_id="t1", worker_id="w1", incarnation=1, attempt=2**40, work=WORK)
+    database.apply([record(1, submitted[0]), record(2, assigned), record(3, submitted[1])])
+    database.close()
+    ((sequence, reason),) = select(path, "SELECT sequence, reason FROM parked_events")
+    assert sequence == 2
+    assert reason.startswith(mapping.REFUSED)
+    assert select(path, "SELECT task_id, attempts FROM tasks ORDER BY task_id") == [("t1", 0), ("t2", 0)]
 
 
 def test_gaps_are_found_until_they_are_reported(tmp_path: Path) -> None:
