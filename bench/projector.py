@@ -93,6 +93,7 @@ async def idle(bus: Bus, projector: Projector, tries: int = 50) -> tuple[list[fl
             assert answer.error is None, answer.error
             answered.append(time.perf_counter() - began)
         await asyncio.sleep(0.01)
+    await service.close()
     return committed, answered
 
 
@@ -142,6 +143,7 @@ async def questioned(bus: Bus, path: Path, last: int) -> tuple[Taken, list[float
     taken = Taken(time.perf_counter() - began, Usage.own().cpu_s - before.cpu_s)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
+    await service.close()
     projector.stop()
     await work
     return taken, took

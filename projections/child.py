@@ -1,10 +1,11 @@
-"""Starts `query` on a file, and ends it when its time is over."""
+"""Starts `query` on a file, or ahead of time, and ends it when its time is over."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,72 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-class Statement:
-    """One statement on one file. `run` blocks, in a thread of its own; `kill` may be called from any other."""
+Process = subprocess.Popen[bytes]
 
-    def __init__(self, path: Path, sql: str, *, timeout_s: float, rows_max: int, bytes_max: int) -> None:
+
+def start() -> Process:
+    """An interpreter that waits for one request."""
+    return subprocess.Popen(
+        [sys.executable, "-I", query.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Nothing of this program's environment: it may hold secrets, and a statement may find a way to read it.
+        env={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": "/nonexistent"},
+        start_new_session=True,
+    )
+
+
+class Reserve:
+    """One child that is started before it is needed: Python and DuckDB take a quarter of a second to begin, which is
+    longer than most statements. Any thread may call any of this."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: Process | None = None
+        self._closed = False
+
+    def take(self) -> Process:
+        """The one in reserve, or where there is none, a new one."""
+        with self._lock:
+            process, self._waiting = self._waiting, None
+        if process is not None and process.poll() is None:
+            return process
+        if process is not None:
+            _end(process)
+        return start()
+
+    def fill(self) -> None:
+        with self._lock:
+            if self._waiting is None and not self._closed:
+                self._waiting = start()
+
+    def close(self) -> None:
+        with self._lock:
+            process, self._waiting, self._closed = self._waiting, None, True
+        if process is not None:
+            _end(process)
+
+
+def _end(process: Process) -> None:
+    process.kill()
+    process.communicate()
+
+
+class Statement:
+    """One statement on one file, by a child that `take` gives. `run` blocks, in a thread of its own; `kill` may be
+    called from any other."""
+
+    def __init__(
+        self,
+        path: Path,
+        sql: str,
+        *,
+        timeout_s: float,
+        rows_max: int,
+        bytes_max: int,
+        take: Callable[[], Process] | None = None,
+    ) -> None:
         if len(sql) > SQL_CHARACTERS_MAX:
             raise QueryError(f"the statement has {len(sql)} characters; {SQL_CHARACTERS_MAX} are taken")
         self._timeout_s = timeout_s
@@ -62,8 +125,9 @@ class Statement:
             }
         )
         self._lock = threading.Lock()
+        self._take = take or start
         self._killed = False
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def kill(self) -> None:
         with self._lock:
@@ -80,7 +144,7 @@ class Statement:
         with self._lock:
             if self._killed:
                 raise QueryError("the statement was given up")
-            self._process = self._start()
+            self._process = self._take()
         with self._process as process:
             try:
                 output, complaint = process.communicate(self._request, timeout=self._timeout_s)
@@ -94,17 +158,6 @@ class Statement:
         if found.error is not None:
             raise QueryError(found.error)
         return Result(found.columns, found.types, found.rows, found.truncated, found.through_sequence)
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(
-            [sys.executable, "-I", query.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            # Nothing of this program's environment: it may hold secrets, and a statement may find a way to read it.
-            env={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": "/nonexistent"},
-            start_new_session=True,
-        )
 
 
 def _late(timeout_s: float) -> str:

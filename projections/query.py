@@ -2,7 +2,8 @@
 
 A process of its own, because DuckDB cannot be stopped or held to its memory limit from within: it reads a request
 from standard input, writes one answer to standard output, and is killed by whoever started it when it takes too
-long. It imports nothing of ours, so that it starts fast and runs in isolated mode.
+long. It imports nothing of ours, so that it starts fast and runs in isolated mode. It may be started ahead of time, and
+waits for its request for as long as somebody holds the other end of its input.
 
 Request: {path, sql, rows_max, bytes_max, timeout_s}. Answer: {columns, types, rows, truncated, through_sequence} or
 {error}. Timestamps are ISO 8601 in UTC without a zone, as DuckDB holds them; what JSON has no word for is a string.
@@ -164,7 +165,13 @@ def first_line(error: BaseException) -> str:
 
 
 def main() -> None:
-    request = json.load(sys.stdin)
+    # Before there is a request: whoever wants its answer soon has started this ahead of it.
+    import duckdb  # noqa: F401
+
+    asked = sys.stdin.read()
+    if not asked:
+        return  # nobody is left to ask
+    request = json.loads(asked)
     limit(request["timeout_s"])
     json.dump(answer(request), sys.stdout)
     sys.stdout.flush()

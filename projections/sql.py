@@ -15,7 +15,7 @@ from msgspec import Meta
 from events.bus import Bus, Message
 from events.errors import LogError
 from events.streams import Streams
-from projections.child import ROWS_MAX, SQL_CHARACTERS_MAX, TIMEOUT_S, TIMEOUT_S_MAX, Result, Statement
+from projections.child import ROWS_MAX, SQL_CHARACTERS_MAX, TIMEOUT_S, TIMEOUT_S_MAX, Reserve, Result, Statement
 from projections.errors import QueryError
 from projections.snapshots import Snapshots
 
@@ -58,11 +58,13 @@ class SqlService:
         self._subject = streams.service_subject("sql")
         self._snapshots = snapshots
         self._running = asyncio.Semaphore(RUNNING_MAX)
+        self._reserve = Reserve()
         self._asked: set[asyncio.Task[None]] = set()
         self._subscription: Any = None
 
     async def start(self) -> None:
         self._subscription = await self._bus.subscribe(self._subject, self._take)
+        await asyncio.to_thread(self._reserve.fill)
 
     async def close(self) -> None:
         if self._subscription is not None:
@@ -70,6 +72,7 @@ class SqlService:
         for task in self._asked:
             task.cancel()
         await asyncio.gather(*self._asked, return_exceptions=True)
+        self._reserve.close()
 
     async def _take(self, message: Message) -> None:
         if len(self._asked) >= RUNNING_MAX + WAITING_MAX:
@@ -102,12 +105,14 @@ class SqlService:
                     timeout_s=request.timeout_s,
                     rows_max=request.rows_max,
                     bytes_max=REPLY_BYTES_MAX,
+                    take=self._reserve.take,
                 )
                 try:
                     result = await asyncio.to_thread(statement.run)
                 finally:
                     # The thread would go on where this task is cancelled, and the program's end would wait for it.
                     statement.kill()
+                    asyncio.get_running_loop().run_in_executor(None, self._reserve.fill)
         except QueryError as error:
             return Reply(error=str(error))
         return _shaped(result, request.format)

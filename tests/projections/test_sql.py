@@ -283,6 +283,51 @@ query.main()
     assert done.returncode < 0
 
 
+def in_reserve(reserve: child.Reserve) -> child.Process | None:
+    return reserve._waiting
+
+
+def test_a_child_in_reserve_answers_one_statement(history: Path) -> None:
+    reserve = child.Reserve()
+    reserve.fill()
+    waiting = in_reserve(reserve)
+    assert waiting is not None
+    reserve.fill()
+    assert in_reserve(reserve) is waiting
+
+    def ask(number: int) -> list[list[int]]:
+        statement = child.Statement(
+            history, f"SELECT {number}", timeout_s=20, rows_max=1, bytes_max=REPLY_BYTES_MAX, take=reserve.take
+        )
+        return statement.run().rows
+
+    assert ask(1) == [[1]]
+    assert waiting.returncode == 0
+    assert in_reserve(reserve) is None
+    assert ask(2) == [[2]]
+    reserve.fill()
+    reserve.close()
+    reserve.fill()
+    assert in_reserve(reserve) is None
+
+
+def test_a_child_that_has_died_in_reserve_is_replaced(history: Path) -> None:
+    reserve = child.Reserve()
+    reserve.fill()
+    waiting = in_reserve(reserve)
+    assert waiting is not None
+    waiting.kill()
+    waiting.wait()
+    statement = child.Statement(history, "SELECT 3", timeout_s=20, rows_max=1, bytes_max=1000, take=reserve.take)
+    assert statement.run().rows == [[3]]
+
+
+def test_a_child_in_reserve_ends_with_whoever_holds_it() -> None:
+    process = child.start()
+    output, complaint = process.communicate(timeout=20)
+    assert (process.returncode, output, complaint) == (0, b"", b"")
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -1,7 +1,6 @@
 """SQL over NATS, from a projector that goes on working."""
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -102,17 +101,18 @@ async def test_the_end_does_not_wait_for_a_statement(served: Projector, bus: Bus
     service = SqlService(bus, streams, Snapshots(served))
     started = asyncio.Event()
     asked = asyncio.create_task(service.answer(sql.Request(ENDLESS, timeout_s=100)))
-    child_start = child.Statement._start
+    child_start = child.start
 
-    def start(statement: child.Statement) -> "subprocess.Popen[bytes]":
+    def start() -> child.Process:
         loop.call_soon_threadsafe(started.set)
-        return child_start(statement)
+        return child_start()
 
     loop = asyncio.get_running_loop()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(child.Statement, "_start", start)
+        patched.setattr(child, "start", start)
         await started.wait()
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
+    await service.close()
     async with asyncio.timeout(10):
         await loop.shutdown_default_executor()
