@@ -41,7 +41,7 @@ def index_attempt(state: State, worker: Worker) -> None:
         state.attempts[worker_id] = None
         waiting = attempt.status == "scheduled"
         under_way = acts(attempt) and not waiting
-        if acts(attempt) and waiting and worker.status == "failed":
+        if acts(attempt) and waiting and worker.status == "failed" and not worker.leaving:
             begins_at = attempt.not_before
     state.repairs.set(worker_id, begins_at)
     if under_way:

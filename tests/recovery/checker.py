@@ -252,7 +252,8 @@ def _check_repairs(state: State, now: float) -> None:
     under_way = {name for name, attempt in acting.items() if attempt.status != "scheduled"}
     assert set(state.repairing) == under_way
     waiting = {name: one.not_before for name, one in acting.items() if one.status == "scheduled"}
-    waiting = {name: at for name, at in waiting.items() if state.workers[name].status == "failed"}
+    wanted = {name for name, one in state.workers.items() if one.status == "failed" and not one.leaving}
+    waiting = {name: at for name, at in waiting.items() if name in wanted}
     assert len(state.repairs) == len(waiting)
     surfacing = state.repairs.next()
     for name, at in waiting.items():

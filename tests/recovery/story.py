@@ -147,7 +147,8 @@ class Story:
         for _ in range(CYCLES_MAX):
             if not self.lead():
                 assert not self.state.timers.due(self.now), "something is due and nothing is owed"
-                assert next_due(self.state) > self.now, "the leader would spin"
+                if self.checks:
+                    assert next_due(self.state) > self.now, "the leader would spin"
                 return
         raise AssertionError(f"still deciding after {CYCLES_MAX} cycles: {self.batches[-3:]}")
 

@@ -13,6 +13,7 @@ from events.worker import (
     WorkerPermanentlyFailed,
     WorkerReadmitted,
     WorkerRecoveryScheduled,
+    WorkerRecoveryStarted,
     WorkerRecoverySuperseded,
     WorkerRetired,
     WorkerStalled,
@@ -169,6 +170,21 @@ def test_a_failed_worker_that_is_told_to_end_is_not_brought_back() -> None:
     assert [event.reason for event in story.told(WorkerRecoverySuperseded)] == ["the worker is stopped now"]
     story.wait(300.0, "w2")
     assert len(story.told(WorkerRecoveryScheduled)) == 1
+
+
+def test_an_attempt_that_is_due_when_its_worker_is_told_to_end_does_not_begin() -> None:
+    """Seed 1929 with 200 faults."""
+    story = busy()
+    story.leading = False
+    exits(story)
+    while not story.told(WorkerRecoveryScheduled):
+        assert story.lead()
+    story.tell(drain())
+    story.leading = True
+    story.settle()
+    assert len(story.told(WorkerRetired)) == 1
+    assert story.told(WorkerRecoveryStarted) == []
+    assert [event.reason for event in story.told(WorkerRecoverySuperseded)] == ["the worker is stopped now"]
 
 
 def test_an_exit_that_nobody_has_judged_yet_may_be_followed_by_the_order() -> None:

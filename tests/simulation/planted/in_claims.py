@@ -7,7 +7,7 @@ CLAIMS: tuple[Bug, ...] = (
         "older-not-told",
         "A new process waits for the end of the one that has its id, and does not say so.",
         (
-            "worker.succession:Succession.settle",
+            "worker.succession:Succession._settle",
             """
             if present.sequence > self._settled:
                 await self._claim(present)
@@ -20,7 +20,7 @@ CLAIMS: tuple[Bug, ...] = (
         "newer-does-not-wait",
         "A new process says that the id is its own now, and goes ahead.",
         (
-            "worker.succession:Succession.settle",
+            "worker.succession:Succession._settle",
             "if self._gone(event) or await until_answered(partial(self._fenced, present, event)):",
             "if present.sequence <= self._settled:",
         ),
@@ -60,7 +60,7 @@ CLAIMS: tuple[Bug, ...] = (
         "claim-of-what-was-seen",
         "A process that has claimed an id waits for the worker that it had seen before, whoever has registered since.",
         (
-            "worker.succession:Succession.settle",
+            "worker.succession:Succession._settle",
             """
             await self._claim(present)
             continue  # somebody else may have registered until then
