@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from coordinator.broker import EmbeddedBroker
-from coordinator.disconnections import Advisory, Client
+from coordinator.disconnections import SUBJECT, Advisory, Client
 from coordinator.leadership import Leadership
 from coordinator.vacancy import VacancyWatch, call_subject, connection_name
 from events.bus import Bus, Message
@@ -187,9 +187,24 @@ async def test_it_answers_when_it_is_called(bus: Bus, streams: Streams) -> None:
         assert await bus.request(call_subject(streams, "c1")) == b"c1"
 
 
+async def _closed_and_told(bus: Bus, leader: Bus) -> None:
+    """The broker notices a closed connection in its own time, and has told of it when this returns."""
+    told = asyncio.Event()
+
+    async def hear(_: Message) -> None:
+        told.set()
+
+    subscription = await bus.subscribe(SUBJECT, hear)
+    await bus.flush()
+    await leader.close()
+    async with asyncio.timeout(10):
+        await told.wait()
+    await bus.unsubscribe(subscription)
+
+
 async def test_a_lease_that_was_left_before_anybody_listened_is_found(url: str, bus: Bus, streams: Streams) -> None:
     first = await leader(url, streams, "c0")
-    await first.close()
+    await _closed_and_told(bus, first)
     watch = VacancyWatch(bus, streams, "c1")
     await watch.start()
     held = await watch.within(10.0)

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from events.connection import Connection
+from events.jetstream import JetStreamLog
+from events.streams import Streams
+from events.worker import WorkerReadmitted
+from events.writer import Writer
 from tests.conftest import nats_server_binary
 from tests.waiting import until
 
@@ -40,6 +45,20 @@ class Broker:
             self._process.send_signal(number)
             self._process.wait()
             self._process = None
+
+
+async def written_elsewhere(store: Path, streams: Streams, worker_id: str) -> int:
+    """Into this store, by a broker that nobody else is connected to; the sequence."""
+    folder = store.parent / "elsewhere"
+    folder.mkdir()
+    broker = Broker(folder)
+    broker.store = store
+    await broker.start()
+    bus = await Connection.connect(broker.url, name="elsewhere")
+    stored = await Writer(JetStreamLog(bus, streams), "test/1").write(WorkerReadmitted(worker_id=worker_id, actor="me"))
+    await bus.close()
+    broker.end(signal.SIGTERM)
+    return stored.last
 
 
 @pytest.fixture

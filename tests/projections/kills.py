@@ -25,6 +25,7 @@ from events.connection import Connection
 from events.envelope import Recorded
 from events.jetstream import JetStreamLog
 from events.streams import Streams, ensure_streams
+from events.writer import append_until_stored
 from projections.database import Database
 from projections.verify import compare
 from tests.conftest import BrokerProcess, _await_ports, nats_server_binary
@@ -73,7 +74,7 @@ class Scene:
 
     async def _write(self) -> None:
         while True:
-            await self._log.append(list(itertools.islice(self._drafts, BATCH)), timeout_s=20)
+            await append_until_stored(self._log, list(itertools.islice(self._drafts, BATCH)))
             await pause(BATCH / RATE)
 
     async def _read(self) -> None:

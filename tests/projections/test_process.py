@@ -19,6 +19,7 @@ from events.bus import Bus
 from events.envelope import Recorded
 from events.jetstream import JetStreamLog
 from events.streams import Streams
+from events.writer import append_until_stored
 from projections.client import query, query_file
 from projections.database import Database
 from projections.errors import QueryError
@@ -84,7 +85,7 @@ def program(broker: BrokerProcess, streams: Streams, tmp_path: Path) -> Program:
 async def fill(log: JetStreamLog, events: int) -> int:
     drafts = Farm(11).drafts()
     for done in range(0, events, 1000):
-        await log.append(list(itertools.islice(drafts, min(1000, events - done))), timeout_s=20)
+        await append_until_stored(log, list(itertools.islice(drafts, min(1000, events - done))), patience_s=20)
     return await log.last_sequence()
 
 
