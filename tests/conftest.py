@@ -15,12 +15,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from events.bus import Bus
 from events.connection import Connection
 from events.identity import new_id
 from events.jetstream import JetStreamLog
 from events.streams import MIB, Streams, ensure_streams
+
+# No property is about the time that an example takes: that is the machine's, and what else it does.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 START_S_MAX = 10.0
 STREAM_BYTES_MAX = 64 * MIB
