@@ -2,7 +2,7 @@
 by the seed that the docs name."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import NoReturn
 
@@ -126,6 +126,15 @@ def outcome(scenario: Scenario, *, caught: bool, digest: str = "") -> Outcome:
     return Outcome(scenario=scenario, violation=violation, digest=digest, virtual_s=0.0)
 
 
+@pytest.fixture
+def nothing_known() -> Iterator[None]:
+    """Of scenarios without a bug: neither before nor afterwards, as another simulator answers."""
+    simulators.is_clean.cache_clear()
+    yield
+    simulators.is_clean.cache_clear()
+
+
+@pytest.mark.usefixtures("nothing_known")
 @pytest.mark.parametrize(("with_bug", "without"), [(True, False), (True, True), (False, False)])
 def test_a_bug_is_caught_where_the_scenario_is_clean_without_it(
     monkeypatch: pytest.MonkeyPatch, with_bug: bool, without: bool
@@ -141,6 +150,7 @@ def test_a_bug_is_caught_where_the_scenario_is_clean_without_it(
     assert (found.violation is not None) == (with_bug and not without)
 
 
+@pytest.mark.usefixtures("nothing_known")
 def test_a_bug_of_order_shows_between_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     differing = {"only with the bug": 0, "always": 1, "never": 2}
 
