@@ -1,11 +1,13 @@
 """Recorded events to rows. Pure: what comes out depends on the log alone, however it is cut into batches."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any
 
 from events import codec, forecast, system, task, worker
 from events.base import Event, TaskEvent, WorkerEvent
 from events.envelope import Envelope, Recorded
-from events.kinds import KINDS, tag_of
+from events.kinds import KINDS
 from projections import (
     attempt_rows,
     failure_rows,
@@ -83,6 +85,22 @@ TURNS: dict[type[Event], tuple[Handler, ...]] = {
 }
 """What each kind does to the tables, besides its own row in `events`; for some nothing."""
 
+OF_TASKS = frozenset(kind for kind in TURNS if issubclass(kind, TaskEvent))
+OF_WORKERS = frozenset(kind for kind in TURNS if issubclass(kind, WorkerEvent)) | {
+    task.TaskRequeued,
+    task.TaskAttemptFinished,
+}
+"""The kinds that need the row of a task, and that of a worker: looked up, for a backlog has a million of them."""
+
+ENTITIES: dict[type[Event], Callable[[Any], str]] = {
+    kind: attrgetter("task_id" if issubclass(kind, TaskEvent) else "worker_id")
+    for kind in TURNS
+    if issubclass(kind, TaskEvent | WorkerEvent)
+}
+"""What each kind is about, where that is neither the system nor a run."""
+
+TAGS = {kind: tag for tag, kind in KINDS.items()}
+
 INTEGER_MAX = 2**31 - 1
 BIGINT_MAX = 2**63 - 1
 
@@ -112,12 +130,14 @@ def keys(batch: Iterable[Recorded]) -> tuple[set[str], set[str]]:
     workers: set[str] = set()
     tasks: set[str] = set()
     for recorded in batch:
-        event = recorded.event
-        if isinstance(event, TaskEvent):
+        envelope = recorded.envelope
+        if envelope is None:
+            continue
+        event: Any = envelope.event
+        kind = type(event)
+        if kind in OF_TASKS:
             tasks.add(event.task_id)
-            if isinstance(event, task.TaskRequeued | task.TaskAttemptFinished):
-                workers.add(event.worker_id)
-        elif isinstance(event, WorkerEvent):
+        if kind in OF_WORKERS:
             workers.add(event.worker_id)
     return workers, tasks
 
@@ -151,16 +171,13 @@ def parked(recorded: Recorded, problem: str) -> Recorded:
 
 
 def _event(recorded: Recorded, envelope: Envelope, event: Event) -> EventRow:
-    entity: str | None = None
-    if isinstance(event, TaskEvent):
-        entity = event.task_id
-    elif isinstance(event, WorkerEvent):
-        entity = event.worker_id
+    kind = type(event)
+    entity = ENTITIES.get(kind)
     return EventRow(
         sequence=recorded.sequence,
         recorded_at=microseconds(recorded.time),
-        kind=tag_of(type(event)),
-        entity=entity,
+        kind=TAGS[kind],
+        entity=None if entity is None else entity(event),
         event_id=envelope.id,
         source=envelope.source,
         causation_id=envelope.causation_id,
@@ -189,5 +206,5 @@ def _too_large(event: Event) -> str | None:
     for name, limit in bounds:
         value = getattr(event, name)
         if isinstance(value, int) and value > limit:  # `tasks` of a stalled worker are ids
-            return f"{tag_of(kind)}: {name} is more than a table can hold, {limit}"
+            return f"{TAGS[kind]}: {name} is more than a table can hold, {limit}"
     return None
