@@ -115,6 +115,16 @@ def test_25_whoever_waits_rises(ageing: float, order: list[str]) -> None:
     assert [task.task_id for task in waiting.in_order(ageing=ageing)] == order
 
 
+def test_who_comes_back_and_goes_before_anybody_looks_leaves_nothing() -> None:
+    waiting = WaitingTasks()
+    tasks = [waiting_task(number, 0, 1, 0) for number in (2, 1)]
+    for task in tasks:
+        waiting.add(task)
+    for task in tasks:
+        waiting.remove(task)
+    assert waiting.ids() == []
+
+
 def test_what_was_requeued_goes_first_of_its_priority_however_late_it_came() -> None:
     waiting = WaitingTasks()
     for number, attempt in enumerate((0, 0, 1, 2)):
