@@ -35,8 +35,8 @@ Records = OrderedDict[tuple[FailureReason, StrategyName], Record]
 
 
 def note(records: Records, reason: FailureReason, strategy: StrategyName, *, success: bool) -> None:
-    record = records.setdefault((reason, strategy), Record())
-    records.move_to_end((reason, strategy))
+    # Taken out and put in again: the order that `move_to_end` makes is not the one in which msgspec writes a mapping.
+    record = records[reason, strategy] = records.pop((reason, strategy), Record())
     if len(records) > RECORDS_MAX:
         records.popitem(last=False)
     record.succeeded += success

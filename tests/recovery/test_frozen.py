@@ -18,12 +18,16 @@ from events.task import TaskAssigned, TaskStarted
 from events.work import CommandWork
 from recovery import frozen
 from recovery.core import State, decide, evolve, next_due, observe
+from recovery.decide_tasks import requeues_due
 from recovery.detectors import ARRIVALS_MAX, Arrivals, Detector, Heard
 from recovery.entities import Ends, Mark, Row, Task, Worker
 from recovery.fitness import KINDS_MAX, ends_of
 from recovery.forecasts.trend import WIDTH, Known, Trend
 from recovery.frozen import AVAILABLE, Unreadable, freeze, thaw
+from recovery.needs import stranding_due
 from recovery.queue import ByPriority, WaitingTasks
+from recovery.record import note
+from recovery.standstill import stalls_at
 from recovery.timers import Timers
 from tests.recovery.checker import check
 from tests.recovery.facts_of import differences, facts_of
@@ -47,7 +51,23 @@ def test_what_is_thawed_is_what_was_frozen(steps: list[Step]) -> None:
     for moment in AHEAD_S:
         assert decide(thawed, story.now + moment) == decide(story.state, story.now + moment)
     assert freeze(thaw(data)) == data, "and the same bytes again"
-    assert next_due(thawed) <= next_due(story.state)
+    # A state that has been asked may name an earlier time than is true; no time that is true may be missed.
+    due, asked = next_due(thawed), story.now + AHEAD_S[-1]
+    assert all(at <= asked or due <= at for timers in timers_of(story.state) for at in timers.times().values())
+    assert due <= min(requeues_due(story.state), stranding_due(story.state), stalls_at(story.state))
+
+
+def timers_of(state: State) -> list[Timers]:
+    held = (getattr(state, field.name) for field in fields(state))
+    return [one for one in held if isinstance(one, Timers)]
+
+
+def test_what_was_tried_last_is_forgotten_last_behind_a_snapshot_too() -> None:
+    state = State()
+    for strategy in ("await", "reconnect", "await"):
+        note(state.records, "silence", strategy, success=False)
+    order = [("silence", "reconnect"), ("silence", "await")]
+    assert list(state.records) == list(thaw(freeze(state)).records) == order
 
 
 @SLOW
