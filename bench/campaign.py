@@ -12,9 +12,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from typing import Any
 
-import msgspec
 import psutil
 from _harness import folder, measuring, run
 
@@ -35,6 +33,7 @@ BASELINE_S = 60.0
 BATCH = 500
 DRAIN_S_MAX = 300.0
 BLOWS = ("agent_killed", "agent_stopped", "all_killed", "all_stopped", "cut_off")
+FIGURES = "SELECT title, value, unit, target, met, numerator, denominator, median FROM metrics()"
 RESTARTED = """
     SELECT median(epoch(next.started_at) - epoch(failures.failed_at)) AS from_failure,
            median(epoch(next.started_at) - epoch(failures.down_at)) AS from_death,
@@ -177,24 +176,23 @@ async def measure(minutes: float, tasks: int, seed: int) -> None:
 
 
 def report(farm: WiredFarm, campaign: Campaign, baseline: tuple[float, int], under_fire: tuple[float, int]) -> None:
-    print(f"blows: {dict(campaign.blows)}")
-    print(f"verdicts: {dict(farm.rows('SELECT verdict, count(*) FROM tasks GROUP BY verdict'))}")
-    for name, unit, now, then in zip(
-        ("processor, all our processes", "memory, all our processes"), ("of a core", "MiB"), under_fire, baseline,
-        strict=True,
-    ):  # fmt: skip
-        scale = 1.0 if unit == "of a core" else 2.0**20
-        print(f"{name}: {now / scale:.3f} {unit} under fire, {then / scale:.3f} before: {now / then - 1.0:+.0%}")
-    columns: list[Any] = [row[0] for row in farm.rows("SELECT column_name FROM (DESCRIBE FROM metrics())")]
-    for row in farm.rows("FROM metrics()"):
-        print({name: value for name, value in zip(columns, row, strict=True) if value is not None})
+    print("blows:", ", ".join(f"{count} {blow}" for blow, count in campaign.blows.items()))
+    verdicts = farm.rows("SELECT coalesce(verdict, 'without a verdict'), count(*) FROM tasks GROUP BY ALL")
+    print("tasks:", ", ".join(f"{count} {verdict}" for verdict, count in verdicts))
+    (cpu, memory), (cpu_before, memory_before) = under_fire, baseline
+    print(f"our processes: {cpu:.3f} of a core, {cpu_before:.3f} before the blows: {cpu / cpu_before - 1.0:+.0%}")
+    print(f"  memory {memory / 2**20:.0f} MiB, {memory_before / 2**20:.0f} before: {memory / memory_before - 1.0:+.0%}")
+    for title, value, unit, target, met, numerator, denominator, median in farm.rows(FIGURES):
+        told = "n/a" if value is None else f"{value:.4g} {unit}"
+        aim = "" if target is None or met is None else f", target {target:g}: {'met' if met else 'MISSED'}"
+        spread = "" if median is None else f", median {median:.3g}"
+        basis = "" if numerator is None else f" ({numerator:g} / {denominator}{spread})"
+        print(f"{title}: {told}{basis}{aim}")
     ((from_failure, from_death, p99, count),) = farm.rows(RESTARTED)
-    print(f"task lost with a worker whose end was reported, to its next start: {count} times, median {from_failure} s")
-    print(f"  from WorkerFailed, p99 {p99} s; median {from_death} s from the death itself")
-    overlaps = farm.rows("SELECT count(*) FROM tasks WHERE verdict IS NULL")
-    print(f"tasks without a verdict: {overlaps[0][0]}")
-    log = farm.rows("SELECT kind, count(*) FROM events GROUP BY kind ORDER BY 2 DESC LIMIT 40")
-    print(msgspec.json.encode(dict(log)).decode())
+    if count:
+        print(f"a task whose worker's end was reported, to its next start (n {count}):")
+        print(f"  from WorkerFailed median {from_failure:.3f} s, 99th percentile {p99:.3f} s")
+        print(f"  from the death itself median {from_death:.3f} s")
 
 
 if __name__ == "__main__":
