@@ -56,6 +56,22 @@ def test_whoever_is_looked_up_before_its_patience_is_used_up_owes_nothing_and_ho
     assert suspects(story) == ["w1", "w2"]
 
 
+def test_and_so_it_is_where_its_former_task_and_the_next_one_wait_together() -> None:
+    story = Story()
+    story.join("w1", "w2")
+    story.tell(submitted("t1"), submitted("t2"))
+    former, other = story.task("t1").worker_id, story.task("t2").worker_id
+    story.start("t2")
+    story.leading = False
+    story.give_back("t1")
+    story.finish("t2")
+    assert story.lead()
+    assert story.task("t1").status == "queued"
+    story.tell(submitted("t3"))
+    story.lead()
+    assert (story.task("t1").worker_id, story.task("t3").worker_id) == (other, former)
+
+
 def suspects(story: Story) -> list[str]:
     events = [decision.event for decision in decide(story.state, story.now)]
     return [event.worker_id for event in events if isinstance(event, WorkerSuspected)]
