@@ -33,6 +33,9 @@ class Window(msgspec.Struct, frozen=True):
             raise QueryError(f"--since {since}: that window begins at {window.since:%Y-%m-%d %H:%M:%S} and ends before")
         return window
 
+    def __str__(self) -> str:
+        return f"{self.since:%Y-%m-%d %H:%M:%S} to {self.until:%Y-%m-%d %H:%M:%S} UTC"
+
     @property
     def seconds(self) -> float:
         return (self.until - self.since).total_seconds()

@@ -25,9 +25,9 @@ from recovery.fitness import clear, note_restart, passed_elsewhere
 from recovery.flapping import forgive
 from recovery.handlers import Handler
 from recovery.indexes import index_availability, index_made_up, index_worker, load_level
-from recovery.lifecycle import ATTEMPT, LEAVING, LIVE, WORKER, WorkerStatus
+from recovery.lifecycle import ATTEMPT, COUNTED_LIVE, EXPECTED, LEAVING, LIVE, WORKER, WorkerStatus
 from recovery.needs import count_labels
-from recovery.outages import COUNTED_LIVE, EXPECTED, note_change
+from recovery.outages import note_change
 from recovery.state import State
 
 

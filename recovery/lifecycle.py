@@ -56,6 +56,12 @@ IncidentStatus = Literal["open"]
 LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "draining"})
 """Those whose word counts and whose tasks are theirs."""
 
+COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
+EXPECTED: frozenset[WorkerStatus] = COUNTED_LIVE | {"stalled", "exited", "failed"}
+"""What the system's status is the share of, and of what."""
+
+MISSING = EXPECTED - COUNTED_LIVE
+
 LEAVING: frozenset[WorkerStatus] = frozenset({"draining", "exited", "failed"})
 """Those for whom an order to end still stands."""
 

@@ -6,6 +6,9 @@ them, though no worker gets more attempts in one incident than at any other time
 a test that kills its worker again and again would never use its retries up on a farm of one.
 """
 
+from collections import OrderedDict
+from typing import TypeVar
+
 from events.base import Event
 from events.clock import utc
 from events.envelope import Recorded
@@ -14,14 +17,10 @@ from events.task import TaskCompleted, TaskRequeued
 from events.worker import WorkerRecoveryFailed, WorkerRecoverySucceeded
 from recovery.entities import Incident, Task, Worker
 from recovery.indexes import orphaned
-from recovery.lifecycle import WorkerStatus
+from recovery.lifecycle import COUNTED_LIVE, MISSING, WorkerStatus
 from recovery.repair_entities import Charge, Lost, Outage, Stage
 from recovery.state import State
 from recovery.timers import NEVER
-
-COUNTED_LIVE: frozenset[WorkerStatus] = frozenset({"alive", "suspect"})
-EXPECTED: frozenset[WorkerStatus] = frozenset({"alive", "suspect", "stalled", "exited", "failed"})
-MISSING = EXPECTED - COUNTED_LIVE
 
 CUT_SHORT = ("worker_failed", "fenced")
 """Why a task is put back that was not its own fault."""
@@ -31,6 +30,8 @@ SPARED_MAX = 3
 STAGES_MAX = 100
 KIND = "mass_worker_loss"
 BROKER: IncidentKind = "broker_outage"
+N = TypeVar("N", Lost, Charge)
+
 VERIFY_MARGIN_S = 1.0
 """Those that are silent are judged first."""
 
@@ -95,7 +96,7 @@ def note_change(state: State, worker: Worker, before: WorkerStatus, recorded: Re
         return
     state.lost_lately.pop(worker_id, None)
     state.lost_lately[worker_id] = Lost(now, recorded.sequence)
-    _forget(state, now)
+    _forget(state.lost_lately, now - state.policy.mass_loss_within)
     if outage is not None:
         outage.missing[worker_id] = outage.together[worker_id] = None
     elif state.measured_status() == "critical":
@@ -120,16 +121,10 @@ def _refund(state: State, outage: Outage, now: float) -> None:
     state.charged_lately.clear()
 
 
-def _forget_charges(state: State, now: float) -> None:
-    horizon = now - state.policy.mass_loss_within
-    while next(iter(state.charged_lately.values())).at < horizon:
-        state.charged_lately.popitem(last=False)
-
-
-def _forget(state: State, now: float) -> None:
-    horizon = now - state.policy.mass_loss_within
-    while next(iter(state.lost_lately.values())).at < horizon:
-        state.lost_lately.popitem(last=False)
+def _forget(lately: OrderedDict[str, N], horizon: float) -> None:
+    """What came before. The last one has just been noted, and stays."""
+    while next(iter(lately.values())).at < horizon:
+        lately.popitem(last=False)
 
 
 def note_opened(state: State, recorded: Recorded) -> None:
@@ -149,7 +144,7 @@ def note_requeued(state: State, task: Task, recorded: Recorded, event: TaskReque
     if event.reason == "worker_failed" and event.budget == "infrastructure":
         state.charged_lately.pop(task.task_id, None)
         state.charged_lately[task.task_id] = Charge(recorded.time, event.worker_id, task.assigned_sequence)
-        _forget_charges(state, recorded.time)
+        _forget(state.charged_lately, recorded.time - state.policy.mass_loss_within)
     broker = state.incidents.get(BROKER)
     if broker is not None and event.reason in CUT_SHORT:
         broker.requeued += 1

@@ -13,7 +13,6 @@ import typer
 from coordinator.faults import Fault, UsageFault
 
 if TYPE_CHECKING:
-    from coordinator.access import System
     from projections.asking import Ask, History
     from projections.child import Result
     from projections.window import Window
@@ -92,6 +91,7 @@ def _of_file(path: Path) -> "Ask":
 @contextmanager
 def _of_system(where: Where) -> Iterator["History"]:
     from coordinator.access import open_system
+    from coordinator.exposition.lag import lag_behind
     from projections.asking import History
     from projections.client import query
 
@@ -108,22 +108,13 @@ def _of_system(where: Where) -> Iterator["History"]:
         last = runner.run(system.log.last_sequence())
 
         def behind(through: int) -> tuple[int, float]:
-            return runner.run(_behind(system, through, last))
+            now = datetime.now(UTC).timestamp()
+            return runner.run(lag_behind(system.bus, system.streams, last, through, now))
 
         try:
             yield History(ask, behind)
         finally:
             runner.run(system_of.__aexit__(None, None, None))
-
-
-async def _behind(system: "System", through: int, last: int) -> tuple[int, float]:
-    from events.stored import stored_message
-
-    if through >= last:
-        return 0, 0.0
-    first = await stored_message(system.bus, system.streams.events, {"seq": through + 1})
-    waited_s = 0.0 if first is None else datetime.now(UTC).timestamp() - first.time_ns / 1e9
-    return last - through, max(0.0, waited_s)
 
 
 def window_of(since: str, until: str | None, end: datetime) -> "Window":

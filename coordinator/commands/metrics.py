@@ -95,7 +95,7 @@ def _print(found: "list[Figure]", window: "Window", by: str | None) -> None:
     from replay.tables import console, table
 
     out = console()
-    out.print(f"{window.since:%Y-%m-%d %H:%M:%S} to {window.until:%Y-%m-%d %H:%M:%S} UTC")
+    out.print(str(window))
     if not found:
         out.print(f"nothing has happened in it that could be told apart by {by}")
         return

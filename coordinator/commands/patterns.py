@@ -43,21 +43,17 @@ def patterns(
         else:
             typer.echo("no patterns: the history holds no event yet")
     elif as_json:
-        echo_json({"since": window.since, "until": window.until, **_fields(found)})
+        import msgspec
+
+        echo_json({"since": window.since, "until": window.until, **msgspec.structs.asdict(found)})
     else:
         _say(found, window)
-
-
-def _fields(found: "Patterns") -> dict[str, object]:
-    import msgspec
-
-    return {name: getattr(found, name) for name in msgspec.structs.asdict(found)}
 
 
 def _say(found: "Patterns", window: "Window") -> None:
     from projections.patterns.words import chance_of, conclusion
 
-    typer.echo(f"{window.since:%Y-%m-%d %H:%M:%S} to {window.until:%Y-%m-%d %H:%M:%S} UTC: {conclusion(found)}")
+    typer.echo(f"{window}: {conclusion(found)}")
     for number, finding in enumerate(found.findings, start=1):
         typer.echo(f"\n{number}. {finding.sentence}; {chance_of(finding)}")
         typer.echo(f"   {finding.sql}")

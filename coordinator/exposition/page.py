@@ -15,19 +15,12 @@ from prometheus_client.registry import Collector
 
 from coordinator.about import version
 from coordinator.exposition.families import COUNTERS, GAUGES, HISTOGRAMS, PREFIX, Family
+from coordinator.exposition.lag import Lag
 from coordinator.fleet.examine import View
 from coordinator.fleet.tally import SECONDS, Labels, Spread, Tally
 from coordinator.health import HealthReport
 
 Sample = tuple[Labels, float]
-
-
-class Lag(NamedTuple):
-    """How far a history is behind the log."""
-
-    events: int
-    seconds: float
-    """For how long the first of them has been in the log."""
 
 
 class Observed(NamedTuple):

@@ -7,7 +7,7 @@ from events.system import BrokerReturned, SystemRecoveryStaged
 from events.task import TaskRequeued
 from events.worker import WorkerRecoveryFailed
 from replay.invariants.case import Case
-from replay.invariants.repair_world import Attempt, Outage, Returned
+from replay.invariants.repair_world import Attempt, Outage, Returned, repairs_max
 from replay.invariants.silence import ROUNDING_S
 from replay.invariants.world import Task, Worker, World
 
@@ -118,7 +118,7 @@ def judge_staged(case: Case, event: SystemRecoveryStaged) -> None:
         left = len(outage.stage_open)
         case.blame(STAGED, f"stage {event.stage} begins, and of stage {outage.stage} {left} attempts have not ended")
     most = 2 * outage.stage_size if outage.brought_back else 1
-    share = max(1, int(world.policy.repairs_share * world.expected + 1e-6)) - len(world.repairs.under_way)
+    share = repairs_max(world.policy.repairs_share, world.expected) - len(world.repairs.under_way)
     size = len(event.workers)
     case.require(size <= min(most, share), STAGED, f"{size} workers at once: {min(most, share)} are the most")
     for name in event.workers:

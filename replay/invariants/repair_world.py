@@ -7,6 +7,11 @@ PASSIVE = frozenset({"await", "escalate"})
 """Strategies under which nothing is done."""
 
 
+def repairs_max(share: float, expected: int) -> int:
+    """How many of the expected workers may be under repair at once."""
+    return max(1, int(share * expected + 1e-6))
+
+
 @dataclass(slots=True)
 class Attempt:
     """An open attempt to bring a worker back."""

@@ -9,7 +9,7 @@ from events.envelope import Recorded
 from events.system import BreakerClosed, BreakerHalfOpened, BreakerOpened
 from replay.invariants import outages
 from replay.invariants.case import Case
-from replay.invariants.repair_world import Attempt, Repairs
+from replay.invariants.repair_world import Attempt, Repairs, repairs_max
 from replay.invariants.silence import ROUNDING_S
 from replay.invariants.world import Worker, World
 
@@ -67,7 +67,7 @@ def judge_beginning(case: Case, one: Worker, attempt: Attempt) -> None:
     if repairs.batch != case.batch:
         repairs.batch, repairs.begun = case.batch, 0
     repairs.begun += 1
-    most = max(1, int(case.world.policy.repairs_share * case.world.expected + 1e-6))
+    most = repairs_max(case.world.policy.repairs_share, case.world.expected)
     at_once = len(repairs.under_way) + repairs.begun
     case.require(at_once <= most, "repairs-share", f"{at_once} workers are under repair at once: {most} are the most")
 

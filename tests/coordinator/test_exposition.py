@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from coordinator.exposition.families import COUNTERS, GAUGES, HISTOGRAMS, PREFIX
 from coordinator.exposition.http import PATH, metrics_route
-from coordinator.exposition.page import Lag, Observed, page
+from coordinator.exposition.lag import Lag
+from coordinator.exposition.page import Observed, page
 from coordinator.exposition.reference import PATH as DOCS
 from coordinator.exposition.reference import metrics_page, names
 from coordinator.fleet.examine import View

@@ -18,7 +18,7 @@ from coordinator.access import open_system
 from coordinator.broker import EmbeddedBroker
 from coordinator.commands.histories import Where, opened
 from coordinator.endpoint import is_alive, read_endpoint
-from coordinator.exposition.page import Lag
+from coordinator.exposition.lag import Lag
 from coordinator.faults import BrokerFault
 from coordinator.service import CoordinatorService
 from coordinator.settings import ServiceSettings, Settings

@@ -40,9 +40,14 @@ async def registered(scene: Scene, seen: Worker) -> Worker:
     within_s = LONG_S + POLICY.failed_after
     kind = is_kind(WorkerRegistered, worker_id="w1")
     recorded = await scene.farm.seen(kind, within_s, after=seen.incarnation, what="the registration of the newer one")
-    newer = Worker("w1", None, "")  # type: ignore[arg-type]  # there is no such process
-    newer.incarnation = recorded.sequence
-    return newer
+    return incarnation(recorded.sequence)
+
+
+def incarnation(sequence: int) -> Worker:
+    """One of the worker, whoever it is: as the farm addresses it."""
+    worker = Worker("w1", None, "")  # type: ignore[arg-type]  # there is no such process
+    worker.incarnation = sequence
+    return worker
 
 
 async def has_given_way(older: SimWorker, within_s: float = 10.0) -> None:
@@ -150,9 +155,7 @@ def test_of_many_that_come_at_once_one_stays(seed: int) -> None:
         await scene.pass_time(LONG_S)
         last = await scene.farm.log.last_on("worker.w1.registered")
         assert last is not None
-        newer = Worker("w1", None, "")  # type: ignore[arg-type]  # there is no such process
-        newer.incarnation = last.sequence
-        await works_on(scene, newer)
+        await works_on(scene, incarnation(last.sequence))
         started = [one.event for one in await scene.farm.events(TaskStarted)]
         assert {one.attempt for one in started if isinstance(one, TaskStarted)} == {1, 2}
 
@@ -228,8 +231,7 @@ async def test_no_order_starts_an_agent_while_another_worker_lives(scene: Scene)
         first.start()
         claimed = await scene.farm.seen(is_kind(WorkerClaimed, host="worker-1"))
     assert isinstance(claimed.event, WorkerClaimed)
-    seen = Worker("w1", None, "")  # type: ignore[arg-type]  # there is no such process
-    seen.incarnation = claimed.event.incarnation
+    seen = incarnation(claimed.event.incarnation)
     await scene.farm.order_restart(seen)
     await scene.pass_time(POLICY.suspect_after / 2)
     assert len(await scene.farm.events(WorkerRegistered)) == 1

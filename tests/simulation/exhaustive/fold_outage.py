@@ -8,7 +8,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from recovery.outages import MISSING, open_stage
+from recovery.lifecycle import MISSING
+from recovery.outages import open_stage
 from recovery.repair_entities import Charge, Lost, Outage, Stage
 from recovery.state import State
 from tests.simulation.exhaustive.frames import Frame
