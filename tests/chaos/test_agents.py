@@ -9,8 +9,9 @@ import pytest
 from events.task import TaskCompleted, TaskRequeued, TaskStarted
 from events.worker import WorkerExited, WorkerFailed, WorkerRecoveryScheduled, WorkerRecoverySucceeded
 from tests.chaos.conftest import NewFarm
-from tests.chaos.farm import Farm, alive, gone
+from tests.chaos.farm import Farm
 from tests.chaos.work import TREE
+from tests.endings import alive, gone
 from tests.waiting import until
 
 

@@ -25,9 +25,10 @@ from events.worker import (
     WorkerVanished,
 )
 from tests.chaos.conftest import NewFarm
-from tests.chaos.farm import CALM, Farm, gone
+from tests.chaos.farm import CALM, Farm
 from tests.chaos.test_agents import staying_on
 from tests.chaos.wired import WiredFarm
+from tests.endings import gone
 from tests.waiting import until
 from tests.worker.processes import bystanders, marked
 

@@ -16,8 +16,9 @@ from events.worker import (
     WorkerSuspected,
 )
 from tests.chaos.conftest import NewFarm
-from tests.chaos.farm import HASTY, gone
+from tests.chaos.farm import HASTY
 from tests.chaos.test_agents import staying_on
+from tests.endings import gone
 from tests.waiting import until
 
 

@@ -2,8 +2,8 @@
 
 from events.task import TaskAttemptFinished, TaskRequeued, TaskStarted
 from tests.chaos.conftest import NewFarm
-from tests.chaos.farm import gone
 from tests.chaos.test_agents import staying_on
+from tests.endings import gone
 
 
 async def test_28_its_process_tree_is_gone_before_the_next_attempt_starts(new_farm: NewFarm) -> None:

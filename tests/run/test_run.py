@@ -20,6 +20,7 @@ from events.jetstream import JetStreamLog
 from events.policy import Policy
 from events.streams import Streams
 from events.worker import WorkerRecoverySucceeded
+from tests.endings import gone
 from tests.waiting import event_in, is_kind, until
 
 GOOD = """
@@ -268,7 +269,7 @@ async def test_an_interrupt_ends_in_order_and_the_next_run_starts_clean(folder: 
     output, _ = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 2, output
     assert "without a verdict" in output
-    assert not [member for member in family if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    assert gone(family)()
     (folder / "go").touch()
     third = run(folder, "--workers", "2")
     assert third.returncode == 0, third.stdout + third.stderr
@@ -282,15 +283,8 @@ async def test_a_run_killed_outright_leaves_nothing_and_hinders_nobody(folder: P
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=LIMIT_S)
-    await until(lambda: not any(alive(member) for member in family), what="all of its processes to end", within_s=30)
+    await until(gone(family), what="all of its processes to end", within_s=30)
     (folder / "go").touch()
     again = run(folder, "--workers", "1")
     assert again.returncode == 0, again.stdout + again.stderr
     assert "6 passed" in again.stdout.splitlines()[-1]
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
