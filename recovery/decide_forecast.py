@@ -8,7 +8,6 @@ repair, not to one that was renewed a short while ago, and not on the word of wh
 
 from collections.abc import Iterator
 from itertools import islice
-from math import floor
 
 from events.base import Event
 from events.clock import utc
@@ -20,6 +19,7 @@ from recovery.flapping import dispensable
 from recovery.forecasts import Outlook
 from recovery.foresight import Judgement, judgement, last_judgement, may_say_at, outlooks, remediable
 from recovery.predictions import Prediction, TrackRecord
+from recovery.repairs import repairs_max
 from recovery.state import State
 
 ACTOR = "proactive recovery"
@@ -57,9 +57,9 @@ def _forestalled(state: State, now: float) -> Iterator[Decision]:
 
 def _room(state: State) -> bool:
     """Whether one more may be away: those that are missing, and those that are told to begin anew, count alike."""
-    expected = state.workers_expected + len(state.renewing)
-    away = expected - state.workers_live
-    return away < max(1, floor(state.policy.repairs_share * expected))
+    renewing = len(state.renewing)
+    away = state.workers_expected + renewing - state.workers_live
+    return away < repairs_max(state, renewing=renewing)
 
 
 def _remedy(state: State, worker: Worker, prediction: Prediction, now: float) -> Decision:

@@ -22,8 +22,9 @@ def acts(attempt: Attempt) -> bool:
     return attempt.strategy not in WAITING
 
 
-def repairs_max(state: State) -> int:
-    return max(1, floor(state.policy.repairs_share * state.workers_expected + ROUNDING))
+def repairs_max(state: State, *, renewing: int = 0) -> int:
+    """`renewing`: workers that begin anew, and so are not expected just now; they are to come back as well."""
+    return max(1, floor(state.policy.repairs_share * (state.workers_expected + renewing) + ROUNDING))
 
 
 def note_attempt_end(state: State, worker: Worker, now: float, event: Event) -> None:

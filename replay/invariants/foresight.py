@@ -15,6 +15,7 @@ from events.policy import Policy
 from replay.invariants import cordons
 from replay.invariants.case import Case
 from replay.invariants.foreseen import Open, Trust
+from replay.invariants.repair_world import repairs_max
 from replay.invariants.silence import ROUNDING_S
 from replay.invariants.world import Worker, World
 
@@ -240,7 +241,7 @@ def _judge_remedy(case: Case, worker_id: str, remedy: str) -> None:
     case.require(bool(trusted), FORESEEN, f"nothing is foreseen of it that a {remedy} would help, on a word to trust")
     expected = world.expected + len(world.renewing)
     away = expected - world.live
-    case.require(away < max(1, int(policy.repairs_share * expected)), FORESEEN, f"{away} others are away")
+    case.require(away < repairs_max(policy.repairs_share, expected), FORESEEN, f"{away} others are away")
     case.require(cordons.others(world, one), FORESEEN, "nobody else could take its work")
     certain_at = world.doubted_at + policy.failed_after
     case.require(case.now >= certain_at - ROUNDING_S, FORESEEN, "its leader has just doubted its own eyes")

@@ -16,6 +16,8 @@ from events.worker import (
     WorkerRecoverySucceeded,
     WorkerStopped,
 )
+from recovery.repairs import repairs_max
+from recovery.state import State
 from tests.recovery.story import BEGIN, Story, policy_changed
 from tests.recovery.test_ladder import act
 
@@ -101,6 +103,24 @@ def test_a_greater_share_makes_room_at_once() -> None:
     assert len(under_repair(story)) == 1
     story.tell(policy_changed(changed(repairs_share=0.5)))
     assert len(under_repair(story)) == 2
+
+
+@pytest.mark.parametrize(
+    ("share", "expected", "renewing", "most"),
+    [
+        (0.1, 4, 0, 1),
+        (0.1, 30, 0, 3),
+        (0.1, 39, 0, 3),
+        (0.1, 39, 1, 4),
+        # 0.29 * 100 is a little less than 29 for a computer.
+        (0.29, 100, 0, 29),
+        (0.29, 95, 5, 29),
+        (1.0, 0, 0, 1),
+    ],
+)
+def test_a_share_of_those_that_are_to_be_there(share: float, expected: int, renewing: int, most: int) -> None:
+    state = State(policy=Policy(repairs_share=share), workers_expected=expected)
+    assert repairs_max(state, renewing=renewing) == most
 
 
 def test_with_recovery_off_nothing_begins() -> None:
