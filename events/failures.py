@@ -63,6 +63,9 @@ REPLACE: Final = "replace"
 ESCALATE: Final = "escalate"
 """No attempt: what follows when all attempts are used up."""
 
+PROVEN: frozenset[FailureReason] = frozenset({"worker_exit", "worker_hung", "stalled", "disconnected"})
+"""Somebody has seen that nothing is left of it."""
+
 LADDERS: dict[FailureReason, tuple[StrategyName, ...]] = {
     # The process is gone for certain, and its supervisor has said so: waiting for it to come back would waste time.
     "worker_exit": (RESTART, REPLACE),
@@ -81,6 +84,9 @@ LADDERS: dict[FailureReason, tuple[StrategyName, ...]] = {
     "unknown": (AWAIT, RECONNECT, RESTART, REPLACE),
 }
 """What is tried against each failure, one after the other, unless the policy says otherwise."""
+
+FOR_THE_LIVING: frozenset[str] = frozenset({AWAIT, RECONNECT})
+"""Strategies that bring back a process which lives."""
 
 WITHOUT_EFFECT: frozenset[str] = frozenset({AWAIT, RESTART})
 """Strategies for which a leader need not do anything: the worker comes back by itself, or its supervisor follows the

@@ -77,6 +77,8 @@ def seen(
 def exited(rows: WorkingSet, at: Recorded, event: WorkerExited) -> None:
     row = rows.worker(event.worker_id, at.sequence)
     _down(row, event.incarnation, at.time - (event.unanswered_s or 0.0))
+    if row.status in ("failed", "recovering") and event.incarnation == row.incarnation:
+        _belongs_to_attempt(rows, at, event.worker_id)
 
 
 def cut_off(rows: WorkingSet, at: Recorded, event: WorkerDisconnected | WorkerVanished) -> None:
@@ -180,6 +182,9 @@ def scheduled(rows: WorkingSet, at: Recorded, event: WorkerRecoveryScheduled) ->
     attempt = _attempt(rows, at, event)
     attempt.details["scheduled_at"] = utc(at.time)
     attempt.details["not_before"] = event.not_before
+    if event.reason is not None and event.reason != attempt.details.get("failure_reason"):
+        # More was known by then: its supervisor has reported its end.
+        attempt.details |= {"failure_reason": event.reason, "category": CODES[event.reason]}
     if event.considered:
         attempt.details["order"] = event.order
         attempt.details["considered"] = [msgspec.to_builtins(rung) for rung in event.considered]

@@ -212,6 +212,8 @@ def next_step(state: State, worker: Worker, now: float) -> Decision | None:
     if attempt.status == "scheduled":
         if worker.status in LIVE:
             return _superseded(worker, attempt, "it came back by itself before the attempt began")
+        if attempt.error:
+            return _superseded(worker, attempt, attempt.error)
         # One that does something waits for its turn (`recovery.decide_repairs`).
         waits = acts(attempt) or now < attempt.not_before
         return None if waits else attempt_started(state, worker, attempt, now)

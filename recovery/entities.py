@@ -134,8 +134,8 @@ class Attempt:
     answered: bool = False
     """The probe was answered."""
     error: str = ""
-    """What ended it before its deadline: its strategy could not be carried out, a new agent died before it could
-    register, or failed again after it had."""
+    """What ended it before its deadline, or before it began: its strategy could not be carried out, a new agent died
+    before it could register, or failed again after it had, or the process that it would bring back is gone."""
 
 
 class FailedRung(NamedTuple):

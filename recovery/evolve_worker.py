@@ -2,7 +2,7 @@
 
 from events.base import Event
 from events.envelope import Recorded
-from events.failures import CODES
+from events.failures import CODES, FOR_THE_LIVING, PROVEN
 from events.worker import (
     WorkerDisconnected,
     WorkerDraining,
@@ -122,6 +122,9 @@ def transition(
 def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
     if event.incarnation == 0:
         return _exited_unregistered(state, event)
+    known = state.workers.get(event.worker_id)
+    if known is not None and known.status == "failed" and not _proves_more(known, recorded):
+        return False
     worker = transition(state, recorded, event.worker_id, event.incarnation, WorkerExited)
     if worker is None:
         return False
@@ -130,6 +133,9 @@ def exited(state: State, recorded: Recorded, event: WorkerExited) -> bool:
     worker.exit_sequence = recorded.sequence
     worker.exit_message = how_it_exited(event)
     _note_end(worker)
+    if worker.status in ("failed", "permanent"):
+        worker.failure_reason = worker.exit_reason
+        _wait_no_longer(worker, recorded)
     index_worker(state, worker)
     return True
 
@@ -170,6 +176,20 @@ def _exited_unregistered(state: State, event: WorkerExited) -> bool:
     worker.attempt.error = f"a new agent was started, but {how_it_exited(event)} before it registered"
     index_worker(state, worker)
     return True
+
+
+def _proves_more(failed: Worker, recorded: Recorded) -> bool:
+    """It was given up for less than a proof, and this is one. A drill says nothing about a failure that was real."""
+    drill = recorded.synthetic is not None and failed.synthetic is None
+    return failed.failure_reason not in PROVEN and not drill
+
+
+def _wait_no_longer(worker: Worker, recorded: Recorded) -> None:
+    """There is nobody left to wait for. Its end has just been noted."""
+    attempt = worker.attempt
+    if attempt is not None and attempt.strategy in FOR_THE_LIVING and not attempt.error:
+        attempt.error = f"there is nobody to wait for: {worker.exit_message}"
+        attempt.event_id = recorded.id
 
 
 def failed(state: State, recorded: Recorded, event: WorkerFailed) -> bool:

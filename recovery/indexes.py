@@ -41,7 +41,7 @@ def index_attempt(state: State, worker: Worker) -> None:
         state.attempts[worker_id] = None
         waiting = attempt.status == "scheduled"
         under_way = acts(attempt) and not waiting
-        if acts(attempt) and waiting and worker.status == "failed" and not worker.leaving:
+        if acts(attempt) and waiting and worker.status == "failed" and not (worker.leaving or attempt.error):
             begins_at = attempt.not_before
     state.repairs.set(worker_id, begins_at)
     if under_way:
@@ -115,12 +115,11 @@ def _recovery_owes_at(state: State, worker: Worker, *, exactly: bool) -> float:
         return AT_ONCE if status == "failed" and state.may_repair else NEVER
     if not state.may_repair:
         return AT_ONCE
-    if status != "failed" or attempt.status == "probed":
+    if status != "failed" or attempt.status == "probed" or attempt.error:
         return AT_ONCE
     if attempt.status == "scheduled":
         return NEVER if acts(attempt) else attempt.not_before
-    lost = attempt.error or worker.failed_incarnation != attempt.incarnation
-    return AT_ONCE if lost else attempt.deadline
+    return AT_ONCE if worker.failed_incarnation != attempt.incarnation else attempt.deadline
 
 
 def silent_until(state: State, worker: Worker, *, exactly: bool = True) -> float:

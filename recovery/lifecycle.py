@@ -107,6 +107,7 @@ WORKER: dict[tuple[WorkerStatus, type[Event]], WorkerStatus] = {
     ("exited", WorkerStopped): "stopped",
     ("exited", WorkerRegistered): "alive",
     ("failed", WorkerRegistered): "alive",
+    ("failed", WorkerExited): "failed",  # it had been given up for its silence
     ("failed", WorkerDrainRequested): "failed",
     ("failed", WorkerRetired): "stopped",
     ("failed", WorkerStopped): "stopped",

@@ -10,6 +10,7 @@ from events import system, worker
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
+from events.failures import FailureReason
 from replay.invariants import (
     attempts,
     cordons,
@@ -37,6 +38,9 @@ _FROM: dict[type[Event], frozenset[str]] = {
     worker.WorkerReadmitted: frozenset({"permanent"}),
 }
 """In which statuses an event about a worker means anything."""
+
+BY_PROOF = frozenset({"worker_exit", "worker_hung", "stalled", "disconnected"})
+"""Reasons of failures for which somebody has seen that nothing is left."""
 
 
 def apply(world: World, recorded: Recorded) -> None:
@@ -121,11 +125,31 @@ def _exited(world: World, recorded: Recorded, event: worker.WorkerExited) -> Non
         if one is not None and one.status not in LIVE and one.attempt is not None and one.attempt.status == "started":
             one.attempt.spoiled = True
         return
+    known = world.workers.get(event.worker_id)
+    if known is not None and known.status == "failed":
+        _exited_after_all(known, recorded, event)
+        return
     one = _meant(world, worker.WorkerExited, event.worker_id, event.incarnation)
     if one is not None:
         one.exit_sequence = recorded.sequence
         poison.note_death(world, recorded, event, one)
         _end(world, one, "exited")
+        if one.status == "permanent":
+            one.failure_reason = _how(event)
+
+
+def _how(event: worker.WorkerExited) -> FailureReason:
+    return "stalled" if event.stalled else "worker_hung" if event.hung else "worker_exit"
+
+
+def _exited_after_all(one: Worker, recorded: Recorded, event: worker.WorkerExited) -> None:
+    """It was failed without a proof. With one, what would bring back a process that lives is in vain."""
+    made_up = recorded.synthetic is not None and one.synthetic is None
+    if event.incarnation != one.incarnation or one.failure_reason in BY_PROOF or made_up:
+        return
+    one.failure_reason = _how(event)
+    if one.attempt is not None:
+        one.attempt.spoiled |= one.attempt.strategy in ("await", "reconnect")
 
 
 def _vanished(world: World, recorded: Recorded, event: worker.WorkerVanished) -> None:

@@ -27,7 +27,13 @@ class Attempt:
     """Somebody has said what came of what its strategy does."""
     answered: bool = False
     spoiled: bool = False
-    """It cannot succeed any more: its strategy could not be carried out, its new agent died, or failed again."""
+    """It cannot succeed any more: its strategy could not be carried out, its new agent died, or failed again, or what
+    it would bring back is gone."""
+
+    @property
+    def hopeless(self) -> bool:
+        """It must not even begin."""
+        return self.status == "scheduled" and self.spoiled
 
     @property
     def acts(self) -> bool:

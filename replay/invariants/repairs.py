@@ -112,7 +112,7 @@ def judge_closed(case: Case, event: BreakerClosed) -> None:
     del event
     repairs = case.world.repairs
     wanted = (one for one in case.world.workers.values() if one.status == "failed" and not one.leaving)
-    waiting = any(one.attempt is not None and one.attempt.acts for one in wanted)
+    waiting = any(one.attempt is not None and one.attempt.acts and not one.attempt.hopeless for one in wanted)
     proven = repairs.breaker == "half_open" and repairs.probe_failed is False
     idle = not waiting and not repairs.probe and (repairs.breaker == "half_open" or case.now >= repairs.until)
     if repairs.breaker == "closed" or not (proven or idle):

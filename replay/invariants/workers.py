@@ -215,6 +215,7 @@ def judge_started(case: Case, event: WorkerRecoveryStarted) -> None:
     elif one.status != "failed":
         case.blame("attempts-end", f"an attempt to bring it back is started, and it is {one.status}")
     if attempt is not None:
+        case.require(not attempt.hopeless, "attempts-end", "its attempt begins, and nobody is left to bring back so")
         judge_beginning(case, one, attempt)
     if attempt is not None and case.now < attempt.not_before - ROUNDING_S:
         case.blame("backoff", f"it begins {attempt.not_before - case.now:.3f} s before its time")
@@ -276,7 +277,7 @@ def judge_superseded(case: Case, event: WorkerRecoverySuperseded) -> None:
     attempt = _stage(case, one, event.attempt, "scheduled", "started", "probed")
     if attempt is None or not case.world.may_repair or one.status in ("stopped", "permanent"):
         return
-    if not (attempt.status == "scheduled" and one.status in LIVE):
+    if not (attempt.hopeless or (attempt.status == "scheduled" and one.status in LIVE)):
         case.blame("attempts-end", f"attempt {attempt.number} has lost nothing: {_standing(one)}")
 
 

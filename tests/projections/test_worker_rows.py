@@ -1,5 +1,6 @@
 """Given these events about workers, their tables hold these rows."""
 
+import msgspec
 import pytest
 
 from events.base import Event
@@ -8,6 +9,7 @@ from events.failures import Rung
 from events.worker import (
     Evidence,
     WorkerDraining,
+    WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
     WorkerProbeAnswered,
@@ -67,6 +69,15 @@ def test_an_attempt_is_open_from_its_scheduling_on() -> None:
     assert row.details["sequences"] == [2, 3]
     assert (row.details["failure_reason"], row.details["category"]) == ("silence", "connection")
     assert "synthetic" not in row.details
+
+
+def test_an_attempt_answers_what_was_known_of_the_failure_by_then() -> None:
+    exited = WorkerExited(worker_id="w1", incarnation=1, signal=9)
+    second = msgspec.structs.replace(scheduled(2), reason="worker_exit")
+    first, row = worker_history(REGISTERED, FAILED, scheduled(), started(), exited, attempt_failed(), second)
+    assert (first.details["failure_reason"], first.details["category"]) == ("silence", "connection")
+    assert first.details["sequences"] == [2, 3, 4, 5, 6]
+    assert (row.details["failure_reason"], row.details["category"]) == ("worker_exit", "worker_exit")
 
 
 def test_an_attempt_begins_at_its_start_and_ends_well() -> None:

@@ -253,7 +253,7 @@ def _check_repairs(state: State, now: float) -> None:
     assert set(state.repairing) == under_way
     waiting = {name: one.not_before for name, one in acting.items() if one.status == "scheduled"}
     wanted = {name for name, one in state.workers.items() if one.status == "failed" and not one.leaving}
-    waiting = {name: at for name, at in waiting.items() if name in wanted}
+    waiting = {name: at for name, at in waiting.items() if name in wanted and not acting[name].error}
     assert len(state.repairs) == len(waiting)
     surfacing = state.repairs.next()
     for name, at in waiting.items():

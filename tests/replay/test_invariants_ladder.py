@@ -5,9 +5,30 @@ from typing import Any
 import pytest
 
 from events.failures import Rung
-from events.worker import WorkerExited, WorkerProbeAnswered, WorkerRecoveryActed
+from events.worker import (
+    WorkerExited,
+    WorkerPermanentlyFailed,
+    WorkerProbeAnswered,
+    WorkerReadmitted,
+    WorkerRecoveryActed,
+)
 from tests.recovery.story import Story, registered
-from tests.replay.test_invariants_workers import Given, Wrong, both, gone, led, one_failed, policy, step, under_way
+from tests.replay.test_invariants_workers import (
+    SIXTEEN,
+    Given,
+    Wrong,
+    both,
+    exits,
+    failed,
+    gone,
+    led,
+    one_failed,
+    policy,
+    silent,
+    step,
+    suspect,
+    under_way,
+)
 from tests.replay.wrong import checked, decided, farm
 
 
@@ -55,6 +76,32 @@ def restarted_elsewhere(story: Story) -> None:
     led(story)
 
 
+def not_heard(story: Story) -> None:
+    """w1 is failed for its silence."""
+    suspect(story)
+    silent(16.0, "w2")(story)
+    decided(story, failed("silence", **SIXTEEN)(story))
+
+
+def waited_for(story: Story) -> None:
+    not_heard(story)
+    led(story)
+
+
+def to_be_waited_for(story: Story) -> None:
+    not_heard(story)
+    decided(story, step("scheduled")(story))
+
+
+def exit_of_another(story: Story) -> None:
+    story.tell(WorkerExited(worker_id="w1", incarnation=story.worker("w1").incarnation + 1, signal=9))
+
+
+def made_up_exit(story: Story) -> None:
+    incarnation = story.worker("w1").incarnation
+    story.tell(WorkerExited(worker_id="w1", incarnation=incarnation, signal=9), synthetic="drill")
+
+
 ONE_ATTEMPT = policy(launcher="local", max_recovery_attempts=1)
 HOPELESS = policy(ladders={"worker_exit": ("replace",)})
 RESTART_FIRST = policy(strategy_order="history", ladders={"worker_exit": ("restart", "await")})
@@ -66,6 +113,7 @@ WRONG: list[tuple[str, Given, Wrong, str]] = [
     ("in another order", gone, step("scheduled", order="history"), "ladder"),
     ("on other figures", gone, step("scheduled", considered=(Rung(strategy="restart", failed=1),)), "ladder"),
     ("the same rung again", both(LOCAL, one_failed), step("scheduled", attempt=2, after=0.9), "ladder"),
+    ("nobody to wait for", both(not_heard, exits), step("scheduled", strategy="await", reason="worker_exit"), "ladder"),
     ("the first of too many", both(ONE_ATTEMPT, gone), step("scheduled"), "ladder"),
     ("what cannot be done", not_replaced, step("scheduled", attempt=2, strategy="replace", after=0.5), "ladder"),
     ("nothing can be done", both(HOPELESS, gone), step("scheduled", strategy="replace"), "ladder"),
@@ -102,6 +150,9 @@ def test_a_wrong_rung_is_named(given: Given, wrong: Wrong, name: str) -> None:
 RIGHT: list[tuple[str, Given, Wrong]] = [
     ("the next rung", both(LOCAL, one_failed), step("scheduled", attempt=2, strategy="replace", after=0.9)),
     ("past what cannot be done", not_replaced, step("scheduled", attempt=2, after=0.5)),
+    ("a restart at last", both(not_heard, exits), step("scheduled", reason="worker_exit", strategy="restart")),
+    ("it waited for nobody", both(waited_for, exits), step("attempt failed", strategy="await")),
+    ("it would wait for nobody", both(to_be_waited_for, exits), step("superseded", strategy="await")),
     ("the only attempt", both(ONE_ATTEMPT, gone), step("scheduled", strategy="replace")),
     ("nothing else", both(HOPELESS, gone), step("scheduled", strategy="await")),
     (
@@ -137,3 +188,31 @@ def test_a_word_about_another_act_says_nothing() -> None:
     acted("failed")(story)
     sequence = decided(story, step("attempt failed", strategy="replace")(story))
     assert [(one.invariant, one.sequence) for one in checked(story)] == [("attempts-end", sequence)]
+
+
+LATE: list[tuple[str, Given, Wrong]] = [
+    ("another one has ended", both(waited_for, exit_of_another), step("attempt failed", strategy="await")),
+    ("it is made up that it has ended", both(waited_for, made_up_exit), step("attempt failed", strategy="await")),
+    ("its end was known before", both(under_way, exits), step("attempt failed")),
+    ("nobody has ended", to_be_waited_for, step("superseded", strategy="await")),
+    ("it begins to wait for nobody", both(to_be_waited_for, exits), step("started", after=30.0, strategy="await")),
+]
+
+
+@pytest.mark.parametrize(("given", "wrong"), [row[1:] for row in LATE], ids=[row[0] for row in LATE])
+def test_a_late_report_ends_what_waits_for_that_process_and_nothing_else(given: Given, wrong: Wrong) -> None:
+    story = farm()
+    given(story)
+    assert checked(story) == []
+    sequence = decided(story, wrong(story))
+    assert [(one.invariant, one.sequence) for one in checked(story)] == [("attempts-end", sequence)]
+
+
+def test_one_that_ends_while_it_is_excluded_is_known_to_have_ended() -> None:
+    story = farm()
+    not_heard(story)
+    story.tell(WorkerPermanentlyFailed(worker_id="w1", attempts=0))
+    exits(story)
+    story.tell(WorkerReadmitted(worker_id="w1", actor="alice"))
+    decided(story, step("scheduled", reason="worker_exit", strategy="restart")(story))
+    assert checked(story) == []

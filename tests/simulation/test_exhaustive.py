@@ -95,13 +95,13 @@ def test_the_encoding_knows_everything_there_is() -> None:
             *("status", "incarnation", "slots", "labels", "registered_at", "held", "suspected_beat", "attempt"),
             *("failed_incarnation", "attempts_failed", "attempts_ended", "recovered_at", "worker_id", "cut_off"),
             *("detector", "running", "revoked", "moved_at", "begun_sequence", "idled", "stall", "leaving"),
-            "cordons",
+            *("cordons", "failure_reason", "rungs_failed", "exit_reason"),
             # No attempt fails at once: these are always as they were at first.
             *("row", "on_trial", "fast_stalls"),
             # Gauges show nothing, and attempts are few: so is this.
             "foresight",
         },
-        Attempt: {"number", "status", "incarnation", "not_before", "deadline", "answered", "error"},
+        Attempt: {"number", "strategy", "status", "incarnation", "not_before", "deadline", "answered", "error"},
         Task: {
             *("task_id", "run_id", "work", "priority", "infrastructure_retries", "verdict_retries", "requires"),
             *("queued_sequence", "status", "attempt", "worker_id", "incarnation", "infrastructure_used"),
@@ -128,17 +128,17 @@ def test_the_encoding_knows_everything_there_is() -> None:
     poison = ("assigned_at", "deaths", "apart_at", "isolated", "condemned", "fingerprint", "stranded")
     left_out = {
         Worker: {
-            *("ordinal", "host", "event_id", "exit_reason", "exit_sequence", "exit_message", "failed_at"),
+            *("ordinal", "host", "event_id", "exit_sequence", "exit_message", "failed_at"),
             # No policy calls any number of failures flapping.
             *("flaps", "flap_cordons", "flap_cordoned_until"),
-            *("failure_reason", "failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
+            *("failure_id", "synthetic", "made_up", "machine", "lifeline", "hung_from"),
             "set_apart_for",
-            *("rungs_failed", "unavailable", "exit_error"),
+            *("unavailable", "exit_error"),
             "unsupervised",
         },
         # Both are of one priority, whose order is that of the queue's lanes.
         Task: {"timeout_s", "event_id", "synthetic", "submitted_at", *poison},
-        Attempt: {"strategy", "event_id", "reason", "acted"},
+        Attempt: {"event_id", "reason", "acted"},
         Beat: set(),
         Run: {"since", "sequence"},
         Stall: {"since", "passed"},
@@ -298,7 +298,7 @@ def test_what_is_planted_is_found(
 def test_without_the_fence_a_deposed_leader_does_harm() -> None:
     """The search would see it: with the fence, it finds nothing on the same paths."""
     plans = [
-        Plan(("lost",), states_max=4_000, sampling=FAST, theme="leaders", fenced=fenced) for fenced in (False, True)
+        Plan(("lost",), states_max=8_000, sampling=FAST, theme="leaders", fenced=fenced) for fenced in (False, True)
     ]
     unfenced, fenced = (Search(plan).run() for plan in plans)
     assert unfenced.finding is not None

@@ -143,6 +143,7 @@ def _worker(worker_id: str, worker: WorkerEntry, ranks: Ranks, alone: bool) -> P
         worker.failures,
         worker.cordoned,
         worker.leaving,
+        worker.end_proven and (standing in ("failed", "permanent") or not alone),
     )
 
 
@@ -218,9 +219,10 @@ def _unpacked_worker(
     failures: int,
     cordoned: bool,
     leaving: bool,
+    end_proven: bool,
 ) -> WorkerEntry:
     made = None if repair is None else Repair(repair[0], REPAIR_STAGE[repair[1]], repair[2])
-    return WorkerEntry(STANDING[standing], incarnation, former, failed, leaving, made, failures, cordoned)
+    return WorkerEntry(STANDING[standing], incarnation, former, failed, end_proven, leaving, made, failures, cordoned)
 
 
 def _unpacked_task(

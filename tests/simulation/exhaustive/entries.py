@@ -62,6 +62,8 @@ class WorkerEntry:
     former: int = 0
     """The incarnation before."""
     failed_incarnation: int = 0
+    end_proven: bool = False
+    """Of the one that failed last: somebody has seen it."""
     leaving: bool = False
     """It was told to end for good."""
     repair: Repair | None = None

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from events.failures import AWAIT, RECONNECT, RESTART, FailureReason, StrategyName
 from recovery.detectors import detector_for
 from recovery.entities import (
     Attempt,
     Beat,
     Cordon,
     CutOff,
+    FailedRung,
     Run,
     Stall,
     Worker,
@@ -31,6 +33,15 @@ Raw = Sequence[Any]
 
 ENDED_MAX = 2
 """Attempts after which the backoff stays at its cap."""
+REASONS: tuple[FailureReason, ...] = ("silence", "worker_exit", "disconnected", "unanswered", "synthetic")
+ALIKE: dict[FailureReason, FailureReason] = {
+    "worker_hung": "worker_exit",
+    "stalled": "worker_exit",
+    "no_first_heartbeat": "silence",
+    "unknown": "silence",
+}
+"""Reasons that are proven alike, and against which the same is tried."""
+STRATEGIES: tuple[StrategyName, ...] = (AWAIT, RECONNECT, RESTART)
 REFUTED = KNOWN
 """Stands in for a heartbeat that a later one has followed: before every rank, and behind where a stream begins anew."""
 
@@ -45,6 +56,7 @@ def pack(state: State, worker_id: str, frame: Frame) -> Packed | None:
     status, incarnation, attempt = worker.status, worker.incarnation, worker.attempt
     ended = over(worker)
     heard = beat is not None and beat.incarnation == incarnation
+    reason = worker.exit_reason if status == "exited" else worker.failure_reason
     failure_counts = status in ("failed", "permanent") or attempt is not None or not alone
     return (
         NUMBER[status],
@@ -63,6 +75,8 @@ def pack(state: State, worker_id: str, frame: Frame) -> Packed | None:
         worker.leaving,
         _doings(state, worker, beat, frame),
         bool(worker.cordons),
+        REASONS.index(ALIKE.get(reason, reason)) if failure_counts or status == "exited" else 0,
+        tuple(sorted({STRATEGIES.index(rung.strategy) for rung in worker.rungs_failed})),
     )
 
 
@@ -140,6 +154,7 @@ def _attempt(attempt: Attempt, worker_id: str, frame: Frame) -> Packed:
         frame.until(due(attempt)),
         attempt.answered,
         bool(attempt.error),
+        STRATEGIES.index(attempt.strategy),
     )
 
 
@@ -153,6 +168,8 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
         leaving,
         doings,
         cordoned,
+        reason,
+        rungs,
     ) = raw
     worker = state.workers[worker_id] = Worker(
         worker_id,
@@ -177,6 +194,9 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
         moved_at=now,
         cordons={"operator": Cordon(NEVER, "")} if cordoned else {},
         leaving=leaving,
+        failure_reason=REASONS[reason],
+        exit_reason=REASONS[reason],
+        rungs_failed=[FailedRung(now, STRATEGIES[number]) for number in rungs],
     )
     if doings is not None:
         _unpack_doings(worker, doings, now)
@@ -197,9 +217,17 @@ def _unpack_doings(worker: Worker, raw: Raw, now: float) -> None:
 
 
 def _unpacked_attempt(raw: Raw, now: float) -> Attempt:
-    number, status, incarnation, due, answered, error = raw
+    number, status, incarnation, due, answered, error, strategy = raw
     moment = now + due
     said = "it failed" if error else ""
     return Attempt(
-        number, "restart", ATTEMPT_STATUS[status], incarnation, moment, "", moment, answered=answered, error=said
+        number,
+        STRATEGIES[strategy],
+        ATTEMPT_STATUS[status],
+        incarnation,
+        moment,
+        "",
+        moment,
+        answered=answered,
+        error=said,
     )

@@ -3,7 +3,8 @@
 What is left out, and why nobody can miss it:
 
 - Causes, texts, hosts, ordinals, measured durations: they are copied into events for people, and nothing is decided by
-  them. So are the reason of a failure and the strategy that follows from it, with all that the choice rests on.
+  them. So are reasons of failures that are proven alike and against which the same is tried, how often a strategy has
+  failed, and what it has on record.
 - Whatever is written before it is next read: the last heartbeat of an incarnation that is over,
   what a task that waits was assigned as, all of a final task but that it is final.
 - How old something is beyond the largest threshold of all policies: ages are compared as `now - then >= threshold`. In
@@ -32,7 +33,7 @@ from typing import Any
 
 from recovery.entities import Incident, Late, Loss, ParkedMessage, Pause, Replaced, Result, Task
 from recovery.forecasts import FarmAttempts
-from recovery.indexes import index_attempt, index_useless, index_worker
+from recovery.indexes import awaits_effect, index_attempt, index_useless, index_worker
 from recovery.overdue import useless_at
 from recovery.queue import ByPriority, WaitingTasks
 from recovery.repair_entities import Breaker
@@ -211,7 +212,8 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
         state.repairs.set(worker_id, NEVER if at is None else now + at)
     state.accused = {}
     state.flapping = {}
-    state.effects = {}
+    # No leader says that it has acted.
+    state.effects = {worker_id: None for worker_id, worker in state.workers.items() if awaits_effect(worker)}
     state.trends, state.outlooks, state.omens = {}, {}, Timers()
     state.farm_attempts, state.track_records = FarmAttempts(), {}
     state.foretold, state.renewing = Timers(), {}

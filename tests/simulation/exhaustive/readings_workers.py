@@ -76,6 +76,7 @@ def _moved(ledger: Ledger, event: Move, _: int) -> bool:
         return False
     if worker.standing == "permanent" and isinstance(event, (WorkerStopped, WorkerExited)):
         worker.failed_incarnation = worker.incarnation
+        worker.end_proven |= isinstance(event, WorkerExited)
         return True
     before, after = MOVES[type(event)]
     if worker.standing not in before:
@@ -84,8 +85,9 @@ def _moved(ledger: Ledger, event: Move, _: int) -> bool:
         raise Violation(f"{event.worker_id} is retired, and nobody has told it to end")
     worker.standing = after
     worker.leaving &= after != "stopped"
-    if after == "failed":
+    if isinstance(event, WorkerFailed):
         worker.failed_incarnation = worker.incarnation
+        worker.end_proven = event.reason in ("worker_exit", "worker_hung", "stalled", "disconnected")
     return True
 
 
@@ -101,9 +103,13 @@ def _drain_requested(ledger: Ledger, event: WorkerDrainRequested, _: int) -> boo
 
 
 def _exited(ledger: Ledger, event: WorkerExited, sequence: int) -> bool:
+    worker = ledger.workers[event.worker_id]
+    if event.incarnation and worker.standing == "failed":
+        news = event.incarnation == worker.incarnation and not worker.end_proven
+        worker.end_proven |= news
+        return news
     if event.incarnation:
         return _moved(ledger, event, sequence)
-    worker = ledger.workers[event.worker_id]
     return worker.repair is not None and worker.repair.stage == "started" and worker.standing not in LIVE
 
 

@@ -371,9 +371,8 @@ def degraded(reason: Doubt, heartbeats_sequence: int) -> DetectorDegraded:
 @contextmanager
 def whole_delays() -> Iterator[None]:
     """Every backoff waits for its ceiling, so that delays stay on the lattice. A leader that is held covers all longer
-    ones, and the first attempts, which go at once, the shorter. And every attempt does something: strategies are no
-    part of a world."""
-    with mock.patch("recovery.schedule.unit_hash", _one), mock.patch("recovery.repairs.WAITING", frozenset()):
+    ones, and the first attempts, which go at once, the shorter."""
+    with mock.patch("recovery.schedule.unit_hash", _one):
         yield
 
 
