@@ -10,7 +10,7 @@ from coordinator.endpoint import Endpoint, is_alive, read_endpoint
 from coordinator.faults import BrokerFault, UsageFault
 from events.bus import Bus
 from events.connection import Connection
-from events.errors import BrokerRefused, Unreachable
+from events.errors import BrokerRefused, Unreachable, Unwelcome
 from events.identity import is_id
 from events.jetstream import JetStreamLog
 from events.streams import STREAM_NOT_FOUND, Streams
@@ -77,6 +77,8 @@ async def _from_folder(
     if endpoint is not None and is_alive(endpoint.pid):
         try:
             return await Connection.connect(endpoint.nats_url, name=name, wait_s=WAIT_S), True
+        except Unwelcome:
+            raise
         except Unreachable as error:
             raise BrokerFault(
                 f"process {endpoint.pid} runs the system in {folder}, but its broker at {endpoint.nats_url} does not "

@@ -26,6 +26,7 @@ from coordinator.broker_configuration import ACCOUNT, GLOBAL_ACCOUNT, HOST, Memb
 from coordinator.faults import BrokerFault, UsageFault
 from coordinator.monitoring import UP, WELL, cluster_leader_at, monitor_in, trouble_at
 from coordinator.storage import FolderLock, room_in
+from events.credentials import NONE, credentials
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ class EmbeddedBroker:
         self._port: int | None = None
         self._environment = environment
         self._binary = Path()
+        self._own = NONE
         self._lock = FolderLock(self.folder)
         self._changing = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
@@ -118,6 +120,7 @@ class EmbeddedBroker:
         Raises:
             UsageFault: no usable nats-server, the folder is held by another process, the port is taken, no room.
             BrokerFault: the server does not come up; the message holds what it said last.
+            CredentialsUnusable: those that it is to demand cannot be read.
         """
         self._stopping.clear()
         try:
@@ -126,6 +129,7 @@ class EmbeddedBroker:
             raise UsageFault(
                 f"the folder {self.folder} cannot be made ({error.strerror}); give another --state-dir"
             ) from error
+        self._own = credentials(self._environment)
         self._binary = find_binary(self._environment)
         version = await check_version(self._binary)
         await asyncio.to_thread(self._lock.acquire)
@@ -280,8 +284,11 @@ class EmbeddedBroker:
             store_bytes_max=max(self.room, previous if isinstance(previous, int) else 0),
             sync=self.sync,
             membership=self.membership,
+            own=self._own,
         )
         path = self.folder / CONFIGURATION
+        path.touch(0o600)
+        path.chmod(0o600)  # it may hold a password
         path.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
 

@@ -1,15 +1,17 @@
 """What an embedded nats-server is told: its listeners, its store, its accounts, and its place in a cluster.
 
-Everybody who connects, without credentials, is a user of one account, `ACCOUNT`. The system account has no users. It
-gives away two things, which `ACCOUNT` imports: the advisories about connections of that account that have ended, and
-the request that closes a connection. That request knows no accounts: whoever may send it can close any connection to
-the server, by its number. Here all connections are the farm's own.
+Everybody who connects is a user of one account, `ACCOUNT`: without credentials, or by the user and password that our
+own credentials hold. The system account has no users. It gives away two things, which `ACCOUNT` imports: the advisories
+about connections of that account that have ended, and the request that closes a connection. That request knows no
+accounts: whoever may send it can close any connection to the server, by its number. Here all connections are the farm's
+own.
 """
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from events.bus import PAYLOAD_BYTES_MAX
+from events.credentials import NONE, Credentials
 
 Sync = Literal["always", "default"]
 
@@ -54,9 +56,16 @@ class Membership(NamedTuple):
 
 
 def server_configuration(
-    folder: Path, *, port: int, store_bytes_max: int, sync: Sync, membership: Membership | None = None
+    folder: Path,
+    *,
+    port: int,
+    store_bytes_max: int,
+    sync: Sync,
+    membership: Membership | None = None,
+    own: Credentials = NONE,
 ) -> dict[str, Any]:
-    """What `nats.conf` holds, for a server that keeps all it has in `folder` and takes clients on `port`."""
+    """What `nats.conf` holds, for a server that keeps all it has in `folder` and takes clients on `port`: those that
+    show our `own` user and password, or else everybody."""
     jetstream: dict[str, Any] = {
         "store_dir": str(folder / "store"),
         "max_file_store": store_bytes_max,
@@ -81,6 +90,10 @@ def server_configuration(
         "system_account": SYSTEM_ACCOUNT,
         "no_auth_user": "anybody",
     }
+    if own.user is not None:
+        users = [{"user": own.user, "password": own.password}]
+        configuration["accounts"] = {**ACCOUNTS, ACCOUNT: {**ACCOUNTS[ACCOUNT], "users": users}}
+        del configuration["no_auth_user"]
     if membership is not None:
         configuration["cluster"] = {
             "name": membership.cluster,

@@ -38,10 +38,10 @@ def exit_code_of(error: BaseException) -> int | None:
     """
     from events.errors import LogError
 
-    if isinstance(error, LogError):
-        return BROKER
     code = getattr(type(error), "exit_code", None)
-    return code if isinstance(code, int) and isinstance(error, Exception) else None
+    if isinstance(code, int) and isinstance(error, Exception):
+        return code
+    return BROKER if isinstance(error, LogError) else None
 
 
 def sentence_of(error: BaseException) -> str:

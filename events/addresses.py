@@ -3,6 +3,8 @@
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from events.credentials import VARIABLE
+
 PORT = 4222
 SCHEMES = ("nats", "tls")
 
@@ -25,6 +27,11 @@ def addresses(text: str) -> list[Address]:
 def _address(text: str) -> Address:
     url = text if "://" in text else f"nats://{text}"
     parsed = urlsplit(url)
+    if "@" in parsed.netloc:
+        raise ValueError(
+            f"the address of {parsed.netloc.rpartition('@')[2]!r} holds a password or a token, which everybody on this "
+            f"machine could read: put it into a file, and name that in {VARIABLE}"
+        )
     if parsed.scheme not in SCHEMES or not parsed.hostname:
         raise ValueError(f"{text!r} is not an address of the form nats://HOST:PORT")
     try:

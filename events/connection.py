@@ -8,6 +8,8 @@
 * before Python 3.12 its requests lose a cancellation that comes together with their answer, so that is looked for;
 * its flush says that the server has taken what was written, and not what was to be written before;
 * it asks every letter of every header whether it is a space, a quarter of what a message costs, so headers are ours;
+* told to encrypt, it does not where the server offers no encryption, and hands its password over all the same, so
+  nothing is said before that is settled;
 * before it leaves a dead connection, or closes one, it waits until all that was written has been taken, which on a
   connection that is full and deaf is never, so we let go of it ourselves.
 """
@@ -15,6 +17,7 @@
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 
 import nats
@@ -25,8 +28,9 @@ from nats.aio.msg import Msg
 
 from events.addresses import Address, addresses
 from events.bus import Bus, Handler, Subscription
+from events.credentials import VARIABLE, Credentials, credentials
 from events.ending import ended
-from events.errors import BrokerRefused, NobodyListens, Unacknowledged, Unreachable
+from events.errors import BrokerRefused, NobodyListens, Unacknowledged, Unreachable, Unwelcome
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +42,28 @@ CONNECT_TIMEOUT_S = 2
 CLOSE_S_MAX = 2.0
 
 
+REFUSALS = ("authorization violation", "authentication expired", "authentication revoked", "authentication timeout")
+
+
+class _Unprotected(nats.errors.Error):
+    """The broker does not do what the credentials demand of it."""
+
+
 class _Client(Client):
+    demands_encryption = False
+    demands_admission = False
+
+    def _connect_command(self) -> bytes:
+        """The first words to the server, in which the secret is: what is demanded of it comes before."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if self.demands_encryption and (writer is None or writer.get_extra_info("ssl_object") is None):
+            raise _Unprotected(
+                "it offers no encryption, and there are certificates or a tls:// address that ask for it"
+            )
+        if self.demands_admission and not self._server_info.get("auth_required"):
+            raise _Unprotected("it lets in everybody, and the credentials are for one that does not")
+        return super()._connect_command()
+
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         """What nats-py's own returns: names are ASCII and hold no space, values are UTF-8 more or less."""
@@ -68,6 +93,10 @@ class Connection(Bus):
         super().__init__(url)
         self._client = client
         self._last_violation = ""
+        self._opened = False
+        self._refusal = ""
+        self.refused = asyncio.Event()
+        """The last try to connect ended because broker and credentials do not fit."""
         self._on_reconnect: list[Callable[[], None]] = []
 
     @classmethod
@@ -76,31 +105,47 @@ class Connection(Bus):
         or for as long as one try takes.
 
         Raises:
-            Unreachable: nobody answered, or what answered is no NATS server that lets us in.
+            Unreachable: nobody answered, or what answered is no NATS server.
+            Unwelcome: it refused our credentials (`events.credentials`), or is not protected as they demand.
+            CredentialsUnusable: they cannot be read.
         """
+        own = credentials()
+        encrypts = own.encrypts or "tls://" in url
+        tls = own.context() if encrypts else None
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         servers = await _await_listener(url, wait_s)
         client = _Client()
+        client.demands_admission, client.demands_encryption = own.admits, encrypts
         bus = cls(client, url)
-        opening = asyncio.create_task(bus._open(servers, name), name=f"connection to {url}")
+        opening = asyncio.create_task(bus._open(servers, name, own, tls), name=f"connection to {url}")
         try:
-            await asyncio.wait({opening}, timeout=max(deadline - loop.time(), CONNECT_TIMEOUT_S))
+            refused = asyncio.create_task(bus.refused.wait())
+            patience = max(deadline - loop.time(), CONNECT_TIMEOUT_S)
+            await asyncio.wait({opening, refused}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
             if opening.done() and opening.exception() is None:
+                bus._opened = True
                 return bus
         finally:
+            await ended(refused)
             if not opening.done() or opening.exception() is not None:
                 await ended(opening)
                 await bus.close()
         error = client.last_error if opening.cancelled() else opening.exception()
+        if why := bus._refusal or ("" if error is None else _refusal(error)):
+            raise Unwelcome(url, why) from error
         raise Unreachable(url, _why_not(error)) from error
 
-    async def _open(self, servers: list[str], name: str) -> None:
+    async def _open(self, servers: list[str], name: str, own: Credentials, tls: ssl.SSLContext | None) -> None:
         """Tries for ever; what nats-py does not expect, it raises."""
         await self._client.connect(
             servers=servers,
             dont_randomize=True,  # they come in a random order, but for the first, which is known to be there
             name=name,
+            user=own.user,
+            password=own.password,
+            token=own.token,
+            tls=tls,
             error_cb=self._error,
             disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,
@@ -120,6 +165,11 @@ class Connection(Bus):
         if "permissions violation" in text.lower():
             self._last_violation = text
             log.error("broker_permission_denied", detail=text)
+        elif why := _refusal(error):
+            if self._opened and not self.refused.is_set():
+                log.error("broker_refuses_credentials", url=self.url, detail=why)
+            self._refusal = why
+            self.refused.set()
         else:
             log.debug("broker_connection_error", error=text or type(error).__name__)
 
@@ -128,6 +178,7 @@ class Connection(Bus):
 
     async def _reconnected(self) -> None:
         self.reconnections += 1
+        self.refused.clear()
         log.info("broker_reconnected", url=self.url, reconnections=self.reconnections)
         for callback in list(self._on_reconnect):
             callback()
@@ -274,6 +325,18 @@ async def _knock(address: Address) -> tuple[Address, str | None]:
 
 def _too_large(subject: str, payload: bytes) -> BrokerRefused:
     return BrokerRefused(f"publishing on {subject}", f"{len(payload)} bytes are more than the broker takes at once")
+
+
+def _refusal(error: BaseException) -> str:
+    """What is wrong between the broker and our credentials, in a sentence; empty: something else is wrong."""
+    text = str(error)
+    if isinstance(error, _Unprotected):
+        return text
+    if isinstance(error, ssl.SSLError):
+        return f"they do not agree on encryption ({text}): look at 'ca' and 'certificate' in {VARIABLE}"
+    if any(one in text.lower() for one in REFUSALS):
+        return f"it refuses the credentials, or wants some and {VARIABLE} names none ({text.removeprefix('nats: ')})"
+    return ""
 
 
 def _why_not(error: BaseException | None) -> str:

@@ -16,6 +16,26 @@ class Unreachable(LogError):
         self.url = url
 
 
+class Unwelcome(Unreachable):
+    """A broker is there, and it and we do not trust each other: it refused the credentials, or is not protected as
+    they demand. Trying again changes nothing."""
+
+    exit_code = 5
+
+    def __init__(self, url: str, detail: str) -> None:
+        LogError.__init__(self, f"no connection to the broker at {url}: {detail}")
+        self.url = url
+
+
+class CredentialsUnusable(LogError):
+    """What a process has to show to the broker cannot be read."""
+
+    exit_code = 4
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"the credentials in {name} cannot be used: {detail}")
+
+
 class BrokerRefused(LogError):
     """The broker answered and said no. `code` is JetStream's error code (10071, ...), 0 where it has none."""
 

@@ -193,7 +193,7 @@ def _run(work: Coroutine[Any, Any, int]) -> None:
     except Refused as refused:
         code = _complain(refused, EXIT_REFUSED)
     except (Unreachable, LogError) as error:
-        code = _complain(error, EXIT_UNREACHABLE)
+        code = _complain(error, getattr(error, "exit_code", EXIT_UNREACHABLE))
     except ProjectionError as error:
         code = _complain(error, EXIT_REFUSED)
     raise typer.Exit(code)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
+from events.credentials import VARIABLE
 from worker.jobs import Collection, Suite
 from worker.kept_process import Limits
 from worker.slot_pytest import USAGE_ERROR, WarmPytest
@@ -18,7 +19,7 @@ async def collect(suite: Suite, *, env: Mapping[str, str] | None = None, timeout
     try:
         warm = WarmPytest(
             suite,
-            env={**(os.environ if env is None else env)},
+            env={name: value for name, value in (os.environ if env is None else env).items() if name != VARIABLE},
             limits=LIMITS,
             listing=True,
             on_reports=lambda _: None,

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping
 
+from events.credentials import VARIABLE
+
 
 def slot_environment(base: Mapping[str, str] | None, *, worker_id: str, index: int, slot_count: int) -> dict[str, str]:
     """On top of `base`, or of this process's own: suites keep databases and ports of slots apart by these."""
@@ -13,4 +15,5 @@ def slot_environment(base: Mapping[str, str] | None, *, worker_id: str, index: i
         "RESURGAM_WORKER_ID": worker_id,
     }
     environment.pop("PYTEST_CURRENT_TEST", None)
+    environment.pop(VARIABLE, None)  # a test is no part of the farm
     return environment

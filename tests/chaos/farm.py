@@ -109,6 +109,8 @@ class Farm:
         self.members: dict[str, Member] = {}
         """The newest of each name."""
         self.everyone: list[Member] = []
+        self.environments: dict[str, dict[str, str]] = {}
+        """What each process is told besides, by its name."""
         self.tasks: list[str] = []
         self.ledger: dict[int, str] = {}
         """Sequence and id of what was acknowledged; an id of "" for what is no event."""
@@ -163,6 +165,7 @@ class Farm:
         its own."""
         (folder := self.folder / f"{name}-{len(self.everyone)}").mkdir()
         environment = {key: value for key, value in os.environ.items() if not key.startswith("RESURGAM_")}
+        environment |= self.environments.get(name, {})
         environment |= {MARK: self.mark, "PYTHONPATH": PYTHON_PATH, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         tether = [sys.executable, "-I", "-S", str(TETHER), str(int(signal.SIGKILL)), str(os.getpid())]
         with (folder / "output.log").open("wb") as output:

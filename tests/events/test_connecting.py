@@ -134,8 +134,6 @@ def guarded(tmp_path: Path) -> Iterator[str]:
 async def test_a_broker_that_wants_a_password(guarded: str) -> None:
     with pytest.raises(Unreachable, match="Authorization Violation"):
         await Connection.connect(guarded, name="test", wait_s=0.3)
-    bus = await Connection.connect(guarded.replace("nats://", "nats://alice:secret@"), name="test")
-    await bus.close()
 
 
 async def test_a_broker_that_stands_still_for_a_while_is_waited_for(tmp_path: Path) -> None:
