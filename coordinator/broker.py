@@ -25,8 +25,9 @@ from coordinator.binary import check_version, find_binary
 from coordinator.broker_configuration import ACCOUNT, GLOBAL_ACCOUNT, HOST, Membership, Sync, server_configuration
 from coordinator.faults import BrokerFault, UsageFault
 from coordinator.monitoring import UP, WELL, cluster_leader_at, monitor_in, trouble_at
-from coordinator.storage import FolderLock, room_in
+from coordinator.storage import ROOM_TO_START, FolderLock, free_in, room_in
 from events.credentials import NONE, credentials
+from events.streams import MIB
 
 log = structlog.get_logger(__name__)
 
@@ -174,6 +175,7 @@ class EmbeddedBroker:
             recent.append(loop.time())
             log.warning("broker_down", reason=reason, restart_in_s=pause)
             await asyncio.sleep(pause)
+            await self._room_to_start()
             async with self._changing:
                 if self._stopping.is_set():
                     return
@@ -213,9 +215,32 @@ class EmbeddedBroker:
                 problem = await trouble_at(*self._monitor, WELL if self.membership is None else UP)
                 unhealthy = 0 if problem is None else unhealthy + 1
                 if unhealthy >= UNHEALTHY_MAX:
+                    # It answers still, and without room another one would not even do that.
+                    await self._room_to_start(unless=ended)
                     return f"unhealthy {unhealthy} times in a row: {problem}"
         finally:
             ended.cancel()
+
+    async def _room_to_start(self, unless: "asyncio.Task[int] | None" = None) -> None:
+        """Waits until the disk has room for what a server writes before it serves; or until it has ended, or we do."""
+        waiting = False
+        while (free := await asyncio.to_thread(free_in, self.folder)) < ROOM_TO_START:
+            if not waiting:
+                waiting = True
+                log.error(
+                    "broker_disk_full",
+                    folder=str(self.folder),
+                    free_bytes=free,
+                    consequence="nothing is recorded, and nothing that was recorded is lost",
+                    remedy=f"make room for {ROOM_TO_START // MIB} MiB: it goes on by itself",
+                )
+            done = [asyncio.create_task(self._stopping.wait()), *([] if unless is None else [unless])]
+            await asyncio.wait(done, timeout=HEALTH_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            done[0].cancel()
+            if self._stopping.is_set() or (unless is not None and unless.done()):
+                return
+        if waiting:
+            log.info("broker_has_room", folder=str(self.folder), free_bytes=free)
 
     async def _launch(self, port: int) -> None:
         for stale in (self.folder / "ports").iterdir():

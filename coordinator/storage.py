@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import IO
 
 from coordinator.faults import UsageFault
-from events.streams import MIB, Streams
+from events.streams import LEASES_BYTES_MAX, MIB, Streams
 
 DISK_SHARE = 0.9
 """Of what is free plus what the store has already; the rest keeps the machine alive when the streams are full."""
 
 ROOM_MIN = 96 * MIB
+ROOM_TO_START = 4 * MIB
+"""Without so much on the disk, nobody starts a broker anew: it could not even write down where it listens."""
 LOCK_WAIT_S = 3.0
 """A coordinator that was killed takes its broker with it; that takes a moment."""
 
@@ -41,13 +43,18 @@ def bytes_under(folder: Path) -> int:
     return total
 
 
+def free_in(folder: Path) -> int:
+    """Bytes on the disk that a process of ours may still write."""
+    return shutil.disk_usage(folder).free
+
+
 def room_in(folder: Path, share: float = 1.0) -> int:
     """Bytes that a store in `folder` may take in all, where it has only a share of the disk.
 
     Raises:
         UsageFault: that is too little to begin with.
     """
-    room = int(shutil.disk_usage(folder).free * DISK_SHARE * share + bytes_under(folder) * DISK_SHARE)
+    room = int(free_in(folder) * DISK_SHARE * share + bytes_under(folder) * DISK_SHARE)
     if room < ROOM_MIN:
         raise UsageFault(
             f"the disk of {folder} has room for {room // MIB} MiB, and the log needs at least {ROOM_MIN // MIB}: "
@@ -61,11 +68,12 @@ def streams_fitting(namespace: str, room: int) -> Streams:
     usual = Streams(namespace=namespace)
     if room >= usual.bytes_max * 1.1:
         return usual
+    rest = room - LEASES_BYTES_MAX
     return Streams(
         namespace=namespace,
-        events_bytes_max=int(room * 0.65),
-        heartbeats_bytes_max=int(room * 0.15),
-        snapshots_bytes_max=int(room * 0.1),
+        events_bytes_max=int(rest * 0.65),
+        heartbeats_bytes_max=int(rest * 0.15),
+        snapshots_bytes_max=int(rest * 0.1),
     )
 
 

@@ -13,6 +13,7 @@ from events.objects import settings_of
 STREAM_NOT_FOUND = 10059
 NANOSECONDS = 1_000_000_000
 MIB = 1024 * 1024
+LEASES_BYTES_MAX = 16 * MIB
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +118,7 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
                 "description": "Who leads, for as long as it says so",
                 "subjects": [self.lease_subject],
                 "max_age": 0,
-                "max_bytes": 16 * MIB,
+                "max_bytes": LEASES_BYTES_MAX,
                 "max_msg_size": 4096,
                 # With any other value the server raises the lease's TTL in silence.
                 "max_msgs_per_subject": 1,

@@ -16,7 +16,7 @@ from coordinator.binary import check_version, find_binary
 from coordinator.broker import EmbeddedBroker
 from coordinator.endpoint import is_alive
 from coordinator.faults import BrokerFault, UsageFault
-from coordinator.storage import room_in, streams_fitting
+from coordinator.storage import ROOM_MIN, room_in, streams_fitting
 from events.connection import Connection
 from events.jetstream import JetStreamLog
 from events.streams import MIB, ensure_streams
@@ -228,10 +228,15 @@ async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         await EmbeddedBroker(tmp_path / "file" / "broker").start()
 
 
-def test_streams_shrink_to_a_small_disk() -> None:
-    small = streams_fitting("x", 1000 * MIB)
-    assert small.events_bytes_max == 650 * MIB
-    assert small.bytes_max < 1000 * MIB
+@pytest.mark.parametrize("room", [ROOM_MIN, 160 * MIB, 1000 * MIB])
+def test_streams_shrink_to_a_small_disk(room: int) -> None:
+    small = streams_fitting("x", room)
+    assert sum(one["max_bytes"] for one in small.configurations()) < room
+    assert small.events_bytes_max >= room * 0.5
+    assert small.events_bytes_max < 4096 * MIB
+
+
+def test_streams_have_their_usual_size_on_a_large_one() -> None:
     assert streams_fitting("x", 100_000 * MIB).events_bytes_max == 4096 * MIB
 
 
