@@ -14,6 +14,7 @@ from coordinator.broker_configuration import ACCOUNT, ACCOUNTS, KICK, SYSTEM_ACC
 from coordinator.kick import ConnectionCloser, Kick
 from events.bus import Bus
 from events.connection import Connection
+from events.credentials import VARIABLE
 from events.streams import Streams
 from tests.conftest import BrokerProcess, _await_ports, nats_server_binary
 from tests.waiting import until
@@ -101,7 +102,7 @@ def shared(tmp_path: Path) -> Iterator[str]:
     """A broker where only the coordinators may close connections."""
     users = [
         {"user": "coordinator", "password": "secret"},
-        {"user": "anybody", "permissions": {"publish": {"deny": [KICK]}}},
+        {"user": "worker", "password": "secret", "permissions": {"publish": {"deny": [KICK]}}},
     ]
     configuration = {
         "listen": "127.0.0.1:-1",
@@ -109,7 +110,6 @@ def shared(tmp_path: Path) -> Iterator[str]:
         "log_file": str(tmp_path / "nats.log"),
         "accounts": {**ACCOUNTS, ACCOUNT: {**ACCOUNTS[ACCOUNT], "jetstream": "disabled", "users": users}},
         "system_account": SYSTEM_ACCOUNT,
-        "no_auth_user": "anybody",
     }
     (tmp_path / "nats.conf").write_text(json.dumps(configuration))
     process = subprocess.Popen([nats_server_binary(), "-c", str(tmp_path / "nats.conf")])
@@ -120,12 +120,19 @@ def shared(tmp_path: Path) -> Iterator[str]:
         process.wait()
 
 
-async def test_it_may_be_the_coordinators_alone(shared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_may_be_the_coordinators_alone(shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coordinator.kick.ANSWER_S_MAX", 0.5)
-    theirs = shared.replace("nats://", "nats://coordinator:secret@")
+
+    def show(user: str) -> str:
+        path = tmp_path / f"{user}.toml"
+        path.write_text(f'user = "{user}"\npassword = "secret"\n')
+        path.chmod(0o600)
+        monkeypatch.setenv(VARIABLE, str(path))
+        return shared
+
     async with (
-        connected(theirs, "coordinator/c1") as leader,
-        worker(shared, "w1") as agent,
+        connected(show("coordinator"), "coordinator/c1") as leader,
+        worker(show("worker"), "w1") as agent,
         worker(shared, "w2") as rogue,
     ):
         kick = await ConnectionCloser(rogue, STREAMS).close_agent("w1")
