@@ -22,7 +22,7 @@ Number = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
 Sequence = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 
 
-class Event(Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
+class Event(Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True, gc=False):
     """A fact that was recorded. Its tag is `family.past_tense`; the family's first field names its entity."""
 
     def tail(self) -> str:

@@ -13,15 +13,26 @@ import msgspec
 from events.errors import BrokerRefused, NotReady
 
 Handler = Callable[["Message"], Awaitable[None]]
+Taker = Callable[["Message"], None]
+
+PENDING_MAX = 512 * 1024
+"""Messages that wait for a taker, where it cannot be called at once."""
 
 
 class Message(Protocol):
-    """What a handler is given: nats-py's own message, by the parts that may be leaned on."""
+    """What a handler is given: nats-py's own message, by the parts that may be leaned on, or a leaner one."""
 
-    subject: str
-    reply: str
-    data: bytes
-    headers: dict[str, str] | None
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def reply(self) -> str: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def headers(self) -> Mapping[str, str] | None: ...
 
 
 class Subscription(Protocol):
@@ -104,6 +115,19 @@ class Bus(abc.ABC):
         Raises:
             Unacknowledged: the connection is closed.
         """
+
+    async def take(self, subject: str, taker: Taker) -> Subscription:
+        """As `subscribe`, for whoever takes in a flood: `taker` may be called while the connection is being read, costs
+        no task its turn, and returns at once. It has to ask for a pause itself where it is given too much.
+
+        Raises:
+            Unacknowledged: the connection is closed.
+        """
+
+        async def handler(message: Message) -> None:
+            taker(message)
+
+        return await self.subscribe(subject, handler, pending_max=PENDING_MAX)
 
     @abc.abstractmethod
     async def unsubscribe(self, subscription: Subscription) -> None: ...

@@ -39,7 +39,7 @@ def encode(envelope: Envelope) -> bytes:
 
 def decode(sequence: int, time: float, subject: str, payload: bytes, headers: Mapping[str, str] | None) -> Recorded:
     """One message of the stream EVENTS. Never raises: what is wrong with a message is in `Recorded.problem`."""
-    synthetic = headers.get(SYNTHETIC_HEADER) if headers else None
+    synthetic = None if headers is None else headers.get(SYNTHETIC_HEADER)
     try:
         try:
             envelope = _decoder.decode(payload)

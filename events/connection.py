@@ -10,15 +10,18 @@
 * it asks every letter of every header whether it is a space, a quarter of what a message costs, so headers are ours;
 * told to encrypt, it does not where the server offers no encryption, and hands its password over all the same, so
   nothing is said before that is settled;
+* each message waits in a queue for a task that calls a coroutine, another third, so what streams deliver does not;
 * before it leaves a dead connection, or closes one, it waits until all that was written has been taken, which on a
   connection that is full and deaf is never, so we let go of it ourselves.
 """
 
 import asyncio
 import contextlib
+import functools
 import random
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any
 
 import nats
 import nats.errors
@@ -27,8 +30,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events.addresses import Address, addresses
-from events.bus import Bus, Handler, Subscription
+from events.bus import PENDING_MAX, Bus, Handler, Message, Subscription, Taker
 from events.credentials import VARIABLE, Credentials, credentials
+from events.delivery import Delivery, fields_of
 from events.ending import ended
 from events.errors import BrokerRefused, NobodyListens, Unacknowledged, Unreachable, Unwelcome
 
@@ -49,6 +53,14 @@ class _Unprotected(nats.errors.Error):
     """The broker does not do what the credentials demand of it."""
 
 
+async def _hand_over(taker: Taker, message: Message) -> None:
+    taker(message)
+
+
+class _AtOnce(functools.partial[Coroutine[Any, Any, None]]):
+    """A callback that nats-py takes for any other: `_hand_over` with its taker, whom our client calls itself."""
+
+
 class _Client(Client):
     demands_encryption = False
     demands_admission = False
@@ -66,14 +78,17 @@ class _Client(Client):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        """What nats-py's own returns: names are ASCII and hold no space, values are UTF-8 more or less."""
-        headers = {}
-        for line in raw.split(b"\r\n"):
-            name, colon, value = line.partition(b":")
-            name = name.strip()
-            if colon and name.isascii() and len(name.split()) == 1:
-                headers[name.decode()] = value.strip().decode("utf-8", "replace")
-        return headers
+        return fields_of(raw)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        subscription = self._subs.get(sid)
+        if subscription is None or type(subscription._cb) is not _AtOnce:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            subscription._cb.args[0](Delivery(subject.decode(), reply.decode(), data, headers))
+        except Exception:
+            log.exception("handler_failed", subject=subject.decode())
 
     async def _attempt_reconnect(self) -> None:
         self.abandon()
@@ -240,12 +255,20 @@ class Connection(Bus):
             except Exception:
                 log.exception("handler_failed", subject=message.subject)
 
+        return await self._subscribe(subject, guarded, pending_max)
+
+    async def _subscribe(
+        self, subject: str, callback: Callable[[Msg], Coroutine[Any, Any, None]], pending_max: int
+    ) -> Subscription:
         try:
             return await self._client.subscribe(
-                subject, cb=guarded, pending_msgs_limit=pending_max, pending_bytes_limit=256 * 1024 * 1024
+                subject, cb=callback, pending_msgs_limit=pending_max, pending_bytes_limit=256 * 1024 * 1024
             )
         except (nats.errors.Error, OSError) as error:
             raise Unacknowledged(f"could not subscribe to {subject}: {_said(error)}") from error
+
+    async def take(self, subject: str, taker: Taker) -> Subscription:
+        return await self._subscribe(subject, _AtOnce(_hand_over, taker), PENDING_MAX)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         try:

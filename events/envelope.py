@@ -11,7 +11,7 @@ SYNTHETIC_HEADER = "Resurgam-Synthetic"
 TRACE_HEADER = "traceparent"
 
 
-class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a decision was made from. Folding both streams to `as_of_*` and deciding at `decided_at` under the rules
     of `rules_version` gives the whole batch again, of which this event is number `index` of `count`.
 
@@ -28,7 +28,7 @@ class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     count: Annotated[int, Meta(ge=1)] = 1
 
 
-class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The payload of a message of the stream EVENTS, as JSON.
 
     `time` is the writer's clock and is for people only: order and time in every fold are the broker's.
@@ -46,7 +46,7 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     decision: Provenance | None = None
 
 
-class Draft(Struct, frozen=True):
+class Draft(Struct, frozen=True, gc=False):
     """An envelope on its way into the log, with what travels in headers."""
 
     envelope: Envelope
@@ -55,7 +55,7 @@ class Draft(Struct, frozen=True):
     traceparent: str | None = None
 
 
-class Recorded(Struct, frozen=True):
+class Recorded(Struct, frozen=True, gc=False):
     """A message as it stands in the log: where, when, and what.
 
     `envelope` is None where the message could not be understood; then `problem` says why and `raw` holds it.

@@ -99,7 +99,7 @@ Effect = Literal["done", "failed", "unavailable"]
 be done at all, for this worker or by this leader, and need not be tried again."""
 
 
-class Rung(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Rung(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A strategy that was considered for an attempt, with its record: attempts of that strategy against that reason,
     over all workers. Older ones count less (`recovery.record`)."""
 

@@ -85,6 +85,9 @@ class RawReader:
         self._last_heard = 0.0
         self._damage: list[tuple[int, int]] = []
         self._keeper: asyncio.Task[None] | None = None
+        self._answerer: asyncio.Task[None] | None = None
+        self._question = ""
+        self._asked = asyncio.Event()
         self._failure: LogError | None = None
         self._patience_s = CREATE_S_MIN
         self._pending = 1
@@ -105,6 +108,7 @@ class RawReader:
             raise
         self._bus.on_reconnect(self._note_reconnection)
         self._keeper = asyncio.create_task(self._keep(), name=f"reader of {self._stream}")
+        self._answerer = asyncio.create_task(self._answer(), name=f"flow control of {self._stream}")
         return self
 
     async def _begin(self) -> None:
@@ -121,7 +125,7 @@ class RawReader:
         if self._keeper is not None:
             self._bus.forget_reconnect(self._note_reconnection)
             keeper, self._keeper = self._keeper, None
-            await ended(keeper)
+            await ended(keeper, self._answerer)
         await self._drop_subscription()
 
     @property
@@ -189,7 +193,7 @@ class RawReader:
         self._consumer_sequence = 0
         self._confirmed = self._received_ns is None
         begin = self._received + 1 if self._confirmed else self._received
-        self._subscription = await self._bus.subscribe(inbox, self._deliver, pending_max=512 * 1024)
+        self._subscription = await self._bus.take(inbox, self._deliver)
         config: dict[str, Any] = {
             "deliver_subject": inbox,
             "deliver_policy": "by_start_sequence",
@@ -275,9 +279,9 @@ class RawReader:
             subscription, self._subscription = self._subscription, None
             await self._bus.unsubscribe(subscription)
 
-    async def _deliver(self, message: Message) -> None:
-        if message.headers is not None and "Status" in message.headers:
-            await self._control(message)
+    def _deliver(self, message: Message) -> None:
+        if not message.data and message.headers is not None and "Status" in message.headers:
+            self._control(message)
             return
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, or with a domain and
         # an account hash in front; the end is the same.
@@ -303,7 +307,6 @@ class RawReader:
         self._arrived.set()
         if len(self._buffer) >= BUFFER_MAX:
             self._room.clear()
-            await self._room.wait()
 
     def _take_again(self, sequence: int, time_ns: int, *, pending: int) -> None:
         """The first message of a new consumer is the last one of the old."""
@@ -314,18 +317,29 @@ class RawReader:
         self._pending = pending
         self._look_where_it_stands()
 
-    async def _control(self, message: Message) -> None:
+    def _control(self, message: Message) -> None:
         self._last_heard = asyncio.get_running_loop().time()
         assert message.headers is not None
+        question = message.reply or message.headers.get("Nats-Consumer-Stalled")
+        if question:
+            self._question = question
+            self._asked.set()
         if message.reply:
-            await self._bus.publish(message.reply)  # flow control: all before it has been taken in
             return
-        stalled = message.headers.get("Nats-Consumer-Stalled")
-        if stalled:
-            await self._bus.publish(stalled)
         last = message.headers.get("Nats-Last-Consumer")
         if last is not None and int(last) != self._consumer_sequence:
             self._renew.set()
+
+    async def _answer(self) -> None:
+        """Flow control: a server goes on when it hears that what it has sent was taken in."""
+        while True:
+            await self._asked.wait()
+            await self._room.wait()
+            self._asked.clear()
+            try:
+                await self._bus.publish(self._question)
+            except Unacknowledged as closed:
+                log.debug("flow_control_not_answered", reason=str(closed))
 
     async def _keep(self) -> None:
         """Replaces the consumer whenever something points to a loss."""

@@ -10,11 +10,11 @@ from events.identity import Id
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 
-class Work(Struct, frozen=True, kw_only=True, tag_field="runner", omit_defaults=True):
+class Work(Struct, frozen=True, kw_only=True, tag_field="runner", omit_defaults=True, gc=False):
     """Base of all work."""
 
 
-class Suite(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Suite(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A pytest suite as its user would start it: `python -m pytest *args` in `cwd`."""
 
     python: Path

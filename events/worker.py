@@ -65,7 +65,7 @@ class WorkerStopped(WorkerEvent, tag="worker.stopped", frozen=True, kw_only=True
     reason: Text = ""
 
 
-class Death(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Death(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A worker, or a process of it, has died under a task."""
 
     sequence: Sequence
@@ -76,7 +76,7 @@ class Death(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many others had begun behind it in its slot by then: the more, the less likely it is to blame."""
 
 
-class Begun(Struct, frozen=True, array_like=True):
+class Begun(Struct, frozen=True, array_like=True, gc=False):
     """An attempt at a task that a worker has begun."""
 
     task_id: Id
@@ -135,7 +135,7 @@ class WorkerVanished(WorkerEvent, tag="worker.vanished", frozen=True, kw_only=Tr
     """By the broker's clock."""
 
 
-class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a judgement about a worker rests on."""
 
     heartbeat_sequence: Sequence = 0
@@ -334,7 +334,7 @@ class WorkerRecoverySuperseded(WorkerEvent, tag="worker.recovery_superseded", fr
     reason: Text
 
 
-class Progress(Struct, frozen=True, array_like=True):
+class Progress(Struct, frozen=True, array_like=True, gc=False):
     """How far a running attempt has come, as far as its worker can tell."""
 
     attempt: Number
@@ -344,7 +344,7 @@ class Progress(Struct, frozen=True, array_like=True):
     """That have come from it so far. What pytest captures of a test comes with its end."""
 
 
-class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Heartbeat(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A message of the stream HEARTBEATS, on `heartbeat.<worker_id>`; not part of the event log."""
 
     worker_id: Id

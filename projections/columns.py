@@ -1,16 +1,19 @@
 """What a column is: written once, at the field of the row type that it holds."""
 
 from functools import cache
-from typing import Any, NamedTuple, get_type_hints
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
 
 
 class Column(NamedTuple):
-    """`sql` is DuckDB's type. `text` is for people: one sentence or half of one, as docs/schema.md shows it."""
+    """`sql` is DuckDB's type. `text` is for people: one sentence or half of one, as docs/schema.md shows it. `nullable`
+    follows from the type of the field."""
 
     sql: str
     text: str
+    nullable: bool = False
 
 
 def integer(text: str) -> Column:
@@ -56,5 +59,5 @@ def columns_of(row: type[msgspec.Struct]) -> dict[str, Column]:
         column = next((one for one in getattr(hints[name], "__metadata__", ()) if isinstance(one, Column)), None)
         if column is None:
             raise TypeError(f"{row.__name__}.{name} has no Column among its annotations")
-        found[name] = column
+        found[name] = column._replace(nullable=NoneType in get_args(get_args(hints[name])[0]))
     return found

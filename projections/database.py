@@ -1,12 +1,12 @@
 """One open history file: rows and the position in the log, always from the same transaction.
 
-Everything here blocks and belongs into one thread at a time.
+What goes to DuckDB blocks, and belongs into one thread at a time.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import duckdb
 import msgspec
@@ -38,7 +38,7 @@ from projections.tables import (
     Table,
     create_statements,
 )
-from projections.working_set import WorkingSet
+from projections.working_set import Changes, WorkingSet
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,14 @@ _FORGET = f"""
     DELETE FROM {HEARTBEATS.name} WHERE sequence <= (
         SELECT sequence FROM {HEARTBEATS.name} ORDER BY sequence DESC LIMIT 1 OFFSET ?)
 """  # noqa: S608
+
+
+class Made(NamedTuple):
+    """What a batch does to the file."""
+
+    changes: Changes
+    statements: list[tuple[str, Rows]]
+    position: Position
 
 
 class Database:
@@ -178,49 +186,89 @@ class Database:
         (self._samples,) = self._one(f"SELECT count(*) FROM {HEARTBEATS.name}")  # noqa: S608
 
     def apply(self, batch: list[Recorded]) -> None:
-        """Stores what a batch does to the tables, and the position behind it, in one transaction.
-
-        An event with a value that DuckDB refuses is found by halving and parked; then there are several transactions.
+        """Stores what a batch does to the tables, and the position behind it, in one transaction: `fetch`, `made`
+        and `store`, for whoever has one thread for all of it. An event with a value that DuckDB refuses is parked.
 
         Raises:
             WriteFailed: nothing was stored; open the file again and repeat.
             Unreadable: the file is damaged.
         """
         try:
-            with _understood():
-                self._apply(batch)
+            self.fetch(batch)
+            self.store(self.made(batch))
         except POISON as refused:
-            self._rollback()
-            with _understood():
-                self._load()
-            if len(batch) == 1:
-                if batch[0].envelope is None:
-                    raise ProjectionError(f"event {batch[0].sequence} cannot even be parked: {refused}") from refused
-                log.warning("event_parked", sequence=batch[0].sequence, reason=str(refused))
-                self.apply([mapping.parked(batch[0], f"{mapping.REFUSED}{_first_line(refused)}")])
-            else:
-                half = len(batch) // 2
-                self.apply(batch[:half])
-                self.apply(batch[half:])
+            self.apply_in_parts(batch, refused)
 
-    def _apply(self, batch: list[Recorded]) -> None:
-        last = batch[-1]
+    def fetch(self, batch: list[Recorded]) -> None:
+        """Brings the workers and tasks of a batch into the working set, where they exist.
+
+        Raises:
+            WriteFailed, Unreadable: as `apply`.
+        """
         assert batch[0].sequence > self.position.sequence, "a batch follows the position"
-        self._connection.execute("BEGIN")
-        self._fetch(batch)
+        with _understood():
+            worker_ids, task_ids = self._rows.missing(*mapping.keys(batch))
+            for worker in self._by_keys(WORKERS, worker_ids):
+                self._rows.workers[worker.worker_id] = worker
+            unfinished = set()
+            for task in self._by_keys(TASKS, task_ids):
+                self._rows.tasks[task.task_id] = task
+                if task.verdict is None:
+                    unfinished.add(task.task_id)
+            for attempt in self._by_keys(ATTEMPTS, unfinished, "task_id"):
+                self._rows.attempts.setdefault(attempt.task_id, []).append(attempt)
+
+    def made(self, batch: list[Recorded]) -> Made:
+        """What a batch does to the file; `fetch` has brought the rows that it builds on. Touches the working set and
+        nothing else, and is all that needs Python.
+
+        Raises:
+            Some of `POISON`: a value does not fit a column; go on with `apply_in_parts`.
+        """
         mapping.apply(self._rows, batch)
         changes = self._rows.take_changes()
+        statements_and_rows = []
         for table, new, known in changes.by_table(self.position.sequence):
-            self._write(table, statements.insert(table), new)
-            self._write(table, statements.upsert(table), known)
-        moved = self._one(
-            "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
-            [last.sequence, last.id, self.position.sequence],
-        )
-        assert moved == (1,), "the position was moved by somebody else"
-        self._connection.execute("COMMIT")
-        self._copies.note(changes, self.position.sequence)
-        self.position = Position(last.sequence, last.id)
+            if new:
+                statements_and_rows.append((statements.insert(table), Rows(table, new)))
+            if known:
+                statements_and_rows.append((statements.upsert(table), Rows(table, known)))
+        return Made(changes, statements_and_rows, Position(batch[-1].sequence, batch[-1].id))
+
+    def store(self, made: Made) -> None:
+        """Stores it, with its position, in one transaction.
+
+        Raises:
+            WriteFailed, Unreadable: as `apply`. POISON: as `made`.
+        """
+        with _understood():
+            self._connection.execute("BEGIN")
+            for statement, rows in made.statements:
+                self._write(statement, rows)
+            moved = self._one(
+                "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
+                [*made.position, self.position.sequence],
+            )
+            assert moved == (1,), "the position was moved by somebody else"
+            self._connection.execute("COMMIT")
+            self._copies.note(made.changes, self.position.sequence)
+            self.position = made.position
+
+    def apply_in_parts(self, batch: list[Recorded], refused: Exception) -> None:
+        """As `apply`, for a batch of which nothing was stored, since there is a value in it that DuckDB refuses: that
+        event is found by halving, in several transactions, and parked."""
+        self._rollback()
+        with _understood():
+            self._load()
+        if len(batch) > 1:
+            half = len(batch) // 2
+            self.apply(batch[:half])
+            self.apply(batch[half:])
+            return
+        if batch[0].envelope is None:
+            raise ProjectionError(f"event {batch[0].sequence} cannot even be parked: {refused}") from refused
+        log.warning("event_parked", sequence=batch[0].sequence, reason=str(refused))
+        self.apply([mapping.parked(batch[0], f"{mapping.REFUSED}{_first_line(refused)}")])
 
     def add_samples(self, rows: list[HeartbeatRow], place: Place) -> None:
         """Stores heartbeats, and how far they go, in one transaction; the oldest make room for them.
@@ -232,7 +280,8 @@ class Database:
             return
         with _understood():
             self._connection.execute("BEGIN")
-            self._write(HEARTBEATS, statements.insert(HEARTBEATS), rows)
+            if rows:
+                self._write(statements.insert(HEARTBEATS), Rows(HEARTBEATS, rows))
             self._samples += len(rows)
             if self._samples > samples.ROWS_MAX:
                 self._connection.execute(_FORGET, [samples.ROWS_KEPT])
@@ -258,19 +307,6 @@ class Database:
             self._connection.execute("COMMIT")
             self._load()
 
-    def _fetch(self, batch: list[Recorded]) -> None:
-        """Brings the workers and tasks of a batch into the working set, where they exist."""
-        worker_ids, task_ids = self._rows.missing(*mapping.keys(batch))
-        for worker in self._by_keys(WORKERS, worker_ids):
-            self._rows.workers[worker.worker_id] = worker
-        unfinished = set()
-        for task in self._by_keys(TASKS, task_ids):
-            self._rows.tasks[task.task_id] = task
-            if task.verdict is None:
-                unfinished.add(task.task_id)
-        for attempt in self._by_keys(ATTEMPTS, unfinished, "task_id"):
-            self._rows.attempts.setdefault(attempt.task_id, []).append(attempt)
-
     def _by_keys(self, table: Table, keys: set[str], column: str | None = None) -> list[Any]:
         """Rows that have one of these keys, or one of these values in another column, in the order of their keys."""
         if not keys:
@@ -279,11 +315,10 @@ class Database:
         statement = statements.by_values(table, column or table.key)
         return statements.rows(table, self._connection.execute(statement, [parameter]).fetchall())
 
-    def _write(self, table: Table, statement: str, changed: Sequence[msgspec.Struct]) -> None:
-        if changed:
-            self._connection.register(statements.ROWS, Rows(table, changed))
-            self._connection.execute(statement)
-            self._connection.unregister(statements.ROWS)
+    def _write(self, statement: str, rows: Rows) -> None:
+        self._connection.register(statements.ROWS, rows.stream())
+        self._connection.execute(statement)
+        self._connection.unregister(statements.ROWS)
 
     def _select(self, table: Table, condition: str) -> list[Any]:
         return statements.rows(table, self._connection.execute(statements.select(table, condition)).fetchall())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from events import codec, forecast, system, task, worker
 from events.base import Event, TaskEvent, WorkerEvent
@@ -99,30 +99,37 @@ ENTITIES: dict[type[Event], Callable[[Any], str]] = {
 }
 """What each kind is about, where that is neither the system nor a run."""
 
-TAGS = {kind: tag for tag, kind in KINDS.items()}
-
 INTEGER_MAX = 2**31 - 1
-BIGINT_MAX = 2**63 - 1
 
 REFUSED = "refused by the database: "
 """Begins the reason of an event that was parked although it is well formed."""
 
-_INTEGERS = {
-    "attempt": INTEGER_MAX,
-    "attempts": INTEGER_MAX,
-    "affected_workers": INTEGER_MAX,
-    "affected_tasks": INTEGER_MAX,
-    "incarnation": BIGINT_MAX,
-    "pid": BIGINT_MAX,
-    "through": BIGINT_MAX,
-    "tasks": BIGINT_MAX,
-    "outages": BIGINT_MAX,
-    "hosts": BIGINT_MAX,
-    "result_sequence": BIGINT_MAX,
-}
-"""Numbers that events leave unbounded and columns do not."""
+_SMALL = ("attempt", "attempts", "affected_workers", "affected_tasks")
+"""Numbers whose columns hold up to `INTEGER_MAX`, and events more."""
 
-_BOUNDS: dict[type[Event], list[tuple[str, int]]] = {}
+
+class _Plan(NamedTuple):
+    """What there is to know of a kind, in one place: a backlog has a million events."""
+
+    tag: str
+    entity: Callable[[Any], str | None]
+    small: tuple[str, ...]
+    handlers: tuple[Handler, ...]
+
+
+def _no_entity(_: Event) -> None:
+    return None
+
+
+_PLANS = {
+    kind: _Plan(
+        tag,
+        ENTITIES.get(kind, _no_entity),
+        tuple(name for name in _SMALL if name in kind.__struct_fields__),
+        TURNS[kind],
+    )
+    for tag, kind in KINDS.items()
+}
 
 
 def keys(batch: Iterable[Recorded]) -> tuple[set[str], set[str]]:
@@ -144,6 +151,7 @@ def keys(batch: Iterable[Recorded]) -> tuple[set[str], set[str]]:
 
 def apply(rows: WorkingSet, batch: Iterable[Recorded]) -> None:
     """Takes a batch into the working set, which must hold the rows that `keys` names, as far as they exist."""
+    events = rows.changes.events
     for recorded in batch:
         envelope = recorded.envelope
         if envelope is None:
@@ -154,8 +162,8 @@ def apply(rows: WorkingSet, batch: Iterable[Recorded]) -> None:
         if problem:
             rows.changes.parked.append(_parked(parked(recorded, problem)))
             continue
-        rows.changes.events.append(_event(recorded, envelope, event))
-        for handler in TURNS[type(event)]:
+        events.append(_event(recorded, envelope, event))
+        for handler in _PLANS[type(event)].handlers:
             handler(rows, recorded, event)
 
 
@@ -171,13 +179,12 @@ def parked(recorded: Recorded, problem: str) -> Recorded:
 
 
 def _event(recorded: Recorded, envelope: Envelope, event: Event) -> EventRow:
-    kind = type(event)
-    entity = ENTITIES.get(kind)
+    plan = _PLANS[type(event)]
     return EventRow(
         sequence=recorded.sequence,
         recorded_at=microseconds(recorded.time),
-        kind=TAGS[kind],
-        entity=None if entity is None else entity(event),
+        kind=plan.tag,
+        entity=plan.entity(event),
         event_id=envelope.id,
         source=envelope.source,
         causation_id=envelope.causation_id,
@@ -198,13 +205,8 @@ def _parked(recorded: Recorded) -> ParkedRow:
 
 
 def _too_large(event: Event) -> str | None:
-    kind = type(event)
-    bounds = _BOUNDS.get(kind)
-    if bounds is None:
-        fields = kind.__struct_fields__
-        bounds = _BOUNDS[kind] = [(name, limit) for name, limit in _INTEGERS.items() if name in fields]
-    for name, limit in bounds:
-        value = getattr(event, name)
-        if isinstance(value, int) and value > limit:  # `tasks` of a stalled worker are ids
-            return f"{TAGS[kind]}: {name} is more than a table can hold, {limit}"
+    plan = _PLANS[type(event)]
+    for name in plan.small:
+        if getattr(event, name) > INTEGER_MAX:
+            return f"{plan.tag}: {name} is more than a table can hold, {INTEGER_MAX}"
     return None

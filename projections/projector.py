@@ -16,13 +16,14 @@ import structlog
 from events.base import Event
 from events.bus import Bus
 from events.ending import ended
+from events.envelope import Recorded
 from events.errors import BrokerRefused, LogError, PositionLost, Unacknowledged
 from events.log import START, EventLog, Position, verify_position
 from events.streams import STREAM_NOT_FOUND
 from events.system import LogDamaged, ProjectionRebuilt
 from events.writer import Writer
 from projections import rebuild
-from projections.database import Database
+from projections.database import POISON, Database
 from projections.errors import ProjectionError, Refused, Unreadable, WriteFailed
 from projections.feed import Feed
 from projections.rows import HeartbeatRow
@@ -220,7 +221,7 @@ class Projector:
                 self._look_for_gaps |= bool(feed.damage())
                 if batch:
                     self._committed_at = asyncio.get_running_loop().time()
-                    await self._in_thread(self._database.apply, batch)
+                    await self._apply(self._database, batch)
                     self._announce()
                     continue
                 if self._rebuild is not None:
@@ -241,6 +242,15 @@ class Projector:
             if sampling is not None:
                 await ended(sampling)
             await feed.close()
+
+    async def _apply(self, database: Database, batch: list[Recorded]) -> None:
+        """Rows are made here and stored in the thread, while the next batch is read: two threads that run Python at the
+        same time hinder each other more than they help."""
+        await self._in_thread(database.fetch, batch)
+        try:
+            await self._in_thread(database.store, database.made(batch))
+        except POISON as refused:
+            await self._in_thread(database.apply_in_parts, batch, refused)
 
     async def _sample(self, database: Database, *, to_end: bool = False) -> None:
         """What fails on the log's side fails alone: the next opening tries again."""

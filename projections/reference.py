@@ -68,8 +68,8 @@ def reference() -> str:
 
 def _section(name: str, text: str, columns: dict[str, Column], key: str | None = None) -> str:
     rows = "".join(
-        f"| `{column}`{' (key)' if column == key else ''} | {sql} | {meaning} |\n"
-        for column, (sql, meaning) in columns.items()
+        f"| `{column}`{' (key)' if column == key else ''} | {kind.sql} | {kind.text} |\n"
+        for column, kind in columns.items()
     )
     return f"## `{name}`\n\n{text}\n\n| column | type | |\n|---|---|---|\n{rows}"
 

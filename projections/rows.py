@@ -13,7 +13,11 @@ from projections.columns import Column, bigint, boolean, double, integer, json, 
 Details = dict[str, Any]
 
 
-class WorkerRecovery(msgspec.Struct, kw_only=True):
+class Row(msgspec.Struct, gc=False):
+    """Leads to values and never back to a row, so the collection of garbage passes over it."""
+
+
+class WorkerRecovery(Row, kw_only=True):
     id: Annotated[int, integer("Counts from 1 without a gap, in the order of the log.")]
     worker_id: Annotated[str, varchar("Whom the attempt was to bring back.")]
     recovery_time: Annotated[int, timestamp("When the attempt started; before that, when it was scheduled.")]
@@ -32,7 +36,7 @@ class WorkerRecovery(msgspec.Struct, kw_only=True):
     ]
 
 
-class TaskRecovery(msgspec.Struct, kw_only=True):
+class TaskRecovery(Row, kw_only=True):
     id: Annotated[int, integer("Counts from 1 without a gap, in the order of the log.")]
     task_id: Annotated[str, varchar("The task that was queued again.")]
     worker_id: Annotated[str, varchar("The worker that it was taken from.")]
@@ -48,7 +52,7 @@ class TaskRecovery(msgspec.Struct, kw_only=True):
     ]
 
 
-class SystemRecovery(msgspec.Struct, kw_only=True):
+class SystemRecovery(Row, kw_only=True):
     id: Annotated[int, integer("Counts from 1 without a gap, in the order of the log.")]
     recovery_time: Annotated[int, timestamp("When it began.")]
     system_status: Annotated[str | None, varchar("The status of the system at the latest event of the incident.")]
@@ -60,7 +64,7 @@ class SystemRecovery(msgspec.Struct, kw_only=True):
     ]
 
 
-class IncidentRow(msgspec.Struct, kw_only=True):
+class IncidentRow(Row, kw_only=True):
     id: Annotated[int, integer("As in `system_recovery_history`.")]
     incident_id: Annotated[str, varchar("Its name in the events.")]
     kind: Annotated[str, varchar("mass_worker_loss, broker_outage, coordinator_failover, stalled_queue, …")]
@@ -76,7 +80,7 @@ class IncidentRow(msgspec.Struct, kw_only=True):
     synthetic: Annotated[str | None, varchar("The label of a drill; NULL: it was real.")] = None
 
 
-class FailureRow(msgspec.Struct, kw_only=True):
+class FailureRow(Row, kw_only=True):
     id: Annotated[int, bigint("Sequence of the event that says so.")]
     failed_at: Annotated[int, timestamp("When it was recorded.")]
     scope: Annotated[str, varchar("worker, or task: an attempt of one.")]
@@ -122,7 +126,7 @@ class FailureRow(msgspec.Struct, kw_only=True):
     synthetic: Annotated[str | None, varchar("The label of a made-up failure; NULL: it was real.")] = None
 
 
-class OutageRow(msgspec.Struct, kw_only=True):
+class OutageRow(Row, kw_only=True):
     id: Annotated[int, bigint("Sequence of the failure that began it: `id` in `failures`.")]
     worker_id: Annotated[str, varchar("Who was out.")]
     reason: Annotated[str, varchar("Of that failure.")]
@@ -152,7 +156,7 @@ class OutageRow(msgspec.Struct, kw_only=True):
     ] = None
 
 
-class RecoveryUseRow(msgspec.Struct, kw_only=True):
+class RecoveryUseRow(Row, kw_only=True):
     id: Annotated[int, bigint("Sequence of the event.")]
     began_at: Annotated[int, timestamp("The beginning of the first outage, as `down_at` in `outages`.")]
     ended_at: Annotated[int, timestamp("The end of the last one.")]
@@ -182,7 +186,7 @@ class RecoveryUseRow(msgspec.Struct, kw_only=True):
     synthetic: Annotated[str | None, varchar("The label of a made-up measurement.")] = None
 
 
-class WorkerRow(msgspec.Struct, kw_only=True):
+class WorkerRow(Row, kw_only=True):
     worker_id: Annotated[str, varchar("Its id.")]
     status: Annotated[
         str, varchar("alive, suspect, stalled, draining, stopped, failed, recovering, permanently_failed, …")
@@ -209,7 +213,7 @@ class WorkerRow(msgspec.Struct, kw_only=True):
     last_event_sequence: Annotated[int, bigint("The last event that touched the row.")] = 0
 
 
-class TaskRow(msgspec.Struct, kw_only=True):
+class TaskRow(Row, kw_only=True):
     task_id: Annotated[str, varchar("Its id.")]
     run_id: Annotated[str | None, varchar("The run that it belongs to.")] = None
     status: Annotated[str, varchar("queued, assigned, running, completed, …")] = "queued"
@@ -230,7 +234,7 @@ class TaskRow(msgspec.Struct, kw_only=True):
     last_event_sequence: Annotated[int, bigint("The last event that touched the row.")] = 0
 
 
-class AttemptRow(msgspec.Struct, kw_only=True):
+class AttemptRow(Row, kw_only=True):
     id: Annotated[int, bigint("Sequence of its assignment.")]
     task_id: Annotated[str, varchar("The task.")]
     run_id: Annotated[str | None, varchar("Its run.")] = None
@@ -254,7 +258,7 @@ class AttemptRow(msgspec.Struct, kw_only=True):
     synthetic: Annotated[str | None, varchar("The label of a made-up assignment or task.")] = None
 
 
-class PolicyRow(msgspec.Struct, kw_only=True):
+class PolicyRow(Row, kw_only=True):
     sequence: Annotated[int, bigint("Of the event.")]
     changed_at: Annotated[int, timestamp("When it came into force.")]
     policy_hash: Annotated[str, varchar("Names the policy.")]
@@ -266,7 +270,7 @@ class PolicyRow(msgspec.Struct, kw_only=True):
     synthetic: Annotated[str | None, varchar("The label of a made-up change.")] = None
 
 
-class HeartbeatRow(msgspec.Struct, kw_only=True):
+class HeartbeatRow(Row, kw_only=True):
     sequence: Annotated[int, bigint("In the stream HEARTBEATS.")]
     recorded_at: Annotated[int, timestamp("When the broker stored it.")]
     worker_id: Annotated[str, varchar("Whose it is.")]
@@ -284,7 +288,7 @@ class HeartbeatRow(msgspec.Struct, kw_only=True):
     loop_lag_s: Annotated[float, double("How late the agent's loop was.")]
 
 
-class EventRow(msgspec.Struct, kw_only=True):
+class EventRow(Row, kw_only=True):
     sequence: Annotated[int, bigint("Its place in the log.")]
     recorded_at: Annotated[int, timestamp("When the broker stored it.")]
     kind: Annotated[str, varchar("family.past_tense, as `worker.failed`.")]
@@ -297,7 +301,7 @@ class EventRow(msgspec.Struct, kw_only=True):
     payload: Annotated[Event, json("The event with its own fields, without the envelope.")]
 
 
-class ParkedRow(msgspec.Struct, kw_only=True):
+class ParkedRow(Row, kw_only=True):
     sequence: Annotated[int, bigint("Its place in the log.")]
     recorded_at: Annotated[int, timestamp("When the broker stored it.")]
     subject: Annotated[str, varchar("Where it was published.")]

@@ -37,7 +37,7 @@ def upsert(table: Table) -> str:
 
 @cache
 def select(table: Table, condition: str) -> str:
-    columns = ", ".join(_OUT.get(kind, "{0}").format(name) for name, (kind, _) in table.columns.items())
+    columns = ", ".join(_OUT.get(column.sql, "{0}").format(name) for name, column in table.columns.items())
     return f"SELECT {columns} FROM {table.name} WHERE {condition}"  # noqa: S608
 
 
@@ -48,7 +48,7 @@ def by_values(table: Table, column: str) -> str:
 
 def rows(table: Table, found: Sequence[tuple[Any, ...]]) -> list[Any]:
     """What `select` found, as the table's row type."""
-    json_columns = [name for name, (kind, _) in table.columns.items() if kind == "JSON"]
+    json_columns = [name for name, column in table.columns.items() if column.sql == "JSON"]
     made = []
     for values in found:
         row = dict(zip(table.columns, values, strict=True))

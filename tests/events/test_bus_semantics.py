@@ -94,6 +94,30 @@ async def test_a_handler_that_raises_costs_that_message_only(side: Side, bus: Bu
     assert heard.data == [b"1", b"3"]
 
 
+async def test_a_taker_is_given_all_in_order_and_may_raise(side: Side, bus: Bus, streams: Streams) -> None:
+    listener = await side.connect("listener")
+    taken: list[tuple[bytes, str, str | None, bool]] = []
+
+    def taker(message: Message) -> None:
+        if message.data == b"2":
+            raise ValueError("no")
+        headers = message.headers or {}
+        taken.append((message.data, message.reply, headers.get("Of"), "Other" in headers))
+
+    subscription = await listener.take(streams.service_subject("s"), taker)
+    await settle(listener, streams)
+    await bus.publish(streams.service_subject("s"), b"1", reply="answer")
+    for number in range(2, 1001):
+        await bus.publish(streams.service_subject("s"), str(number).encode(), {"Of": "mine"})
+    await eventually(lambda: len(taken) >= 999, "all of them")
+    await listener.unsubscribe(subscription)
+    await listener.flush()
+    await bus.publish(streams.service_subject("s"), b"late")
+    await settle(listener, streams)
+    assert taken[0] == (b"1", "answer", None, False)
+    assert taken[1:] == [(str(number).encode(), "", "mine", False) for number in range(3, 1001)]
+
+
 async def test_somebody_may_listen_to_what_a_stream_stores(side: Side, bus: Bus, streams: Streams) -> None:
     listener = await side.connect("listener")
     heard = Heard()
@@ -120,6 +144,7 @@ async def test_a_closed_connection(side: Side, streams: Streams) -> None:
         lambda: bus.request("s"),
         lambda: bus.publish("s"),
         lambda: bus.subscribe("s", Heard()),
+        lambda: bus.take("s", print),
         bus.flush,
     ]
     for attempt in attempts:

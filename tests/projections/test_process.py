@@ -16,12 +16,11 @@ import duckdb
 import pytest
 
 from events.bus import Bus
-from events.envelope import Recorded
 from events.jetstream import JetStreamLog
 from events.streams import Streams
 from events.writer import append_until_stored
 from projections.client import query, query_file
-from projections.database import Database
+from projections.database import Database, Made
 from projections.errors import QueryError
 from projections.snapshots import Snapshots
 from tests.conftest import BrokerProcess
@@ -265,13 +264,13 @@ async def test_old_tables_answer_while_another_schema_is_made(
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE position SET schema_version = 99")
     go_on = threading.Event()
-    apply = Database.apply
+    store = Database.store
 
-    def held_up(database: Database, batch: list[Recorded]) -> None:
+    def held_up(database: Database, made: Made) -> None:
         assert go_on.wait(20)
-        apply(database, batch)
+        store(database, made)
 
-    monkeypatch.setattr(Database, "apply", held_up)
+    monkeypatch.setattr(Database, "store", held_up)
     async with following(projector_of(path, log)) as projector:
         snapshots = Snapshots(projector)
         await until(lambda: projector.rebuilding is not None and projector.copied is not None)

@@ -20,7 +20,7 @@ from events.streams import Streams, ensure_streams
 from events.system import LogDamaged, ProjectionRebuilt
 from events.worker import WorkerReadmitted
 from events.writer import Writer, append_until_stored
-from projections.database import Database
+from projections.database import Database, Made
 from projections.errors import Refused, WriteFailed
 from projections.projector import Projector
 from projections.tables import SCHEMA_VERSION
@@ -346,14 +346,14 @@ async def test_a_disk_that_fails_for_a_while(
 ) -> None:
     path = tmp_path / "history.duckdb"
     await fill(log)
-    apply, failures = Database.apply, iter(range(3))
+    store, failures = Database.store, iter(range(3))
 
-    def failing(database: Database, batch: list[object]) -> None:
+    def failing(database: Database, made: Made) -> None:
         if next(failures, None) is not None:
             raise WriteFailed("No space left on device")
-        apply(database, batch)  # type: ignore[arg-type]
+        store(database, made)
 
-    monkeypatch.setattr(Database, "apply", failing)
+    monkeypatch.setattr(Database, "store", failing)
     monkeypatch.setattr("projections.projector.RETRY_PAUSE_S", 0.01)
     await catch_up(path, log)
     monkeypatch.undo()
@@ -368,10 +368,10 @@ async def test_a_disk_that_stays_full_ends_what_somebody_waits_for(
     await fill(log)
     await projector_of(path, log).run(until=100)
 
-    def full(_: Database, __: list[object]) -> None:
+    def full(_: Database, __: Made) -> None:
         raise WriteFailed("No space left on device")
 
-    monkeypatch.setattr(Database, "apply", full)
+    monkeypatch.setattr(Database, "store", full)
     monkeypatch.setattr("projections.projector.RETRY_PAUSE_S", 0.001)
     with pytest.raises(WriteFailed, match="No space left"):
         await catch_up(path, log)
