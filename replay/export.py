@@ -57,7 +57,7 @@ async def _messages(source: Source, kind: str, stream: str, filters: list[str], 
                 if sequence <= last:
                     # The reader's own time is a float, which cannot hold nanoseconds: the delivery's subject does.
                     time_ns = int(delivered.reply.rsplit(".", 2)[1])
-                    headers = delivered.headers
+                    headers = None if delivered.headers is None else dict(delivered.headers)
                     yield Message(kind, sequence, time_ns, delivered.subject, headers, delivered.data)
             if not batch:
                 if reader.caught_up:
