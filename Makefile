@@ -54,6 +54,17 @@ coverage: $(READY) ## run the tests of the core; fail where they leave out a bra
 	$(PLAIN) $(BIN)/python -m coverage run -m pytest -q --hypothesis-profile=ci tests/recovery
 	$(BIN)/python -m coverage report
 
+HISTORY := tests/projections $(wildcard tests/coordinator/test_*_command.py) tests/coordinator/test_histories.py
+
+.PHONY: duckdb
+duckdb: ## run the tests of the history with DuckDB 2.0, in an environment of its own
+	@mkdir -p "$(TMPDIR)"
+	$(PYTHON) -m venv "$(TMPDIR)/duckdb"
+	"$(TMPDIR)"/duckdb/bin/python -m pip install --quiet --require-hashes -r requirements.lock
+	"$(TMPDIR)"/duckdb/bin/python -m pip install --quiet --no-deps "duckdb>=2,<3"
+	"$(TMPDIR)"/duckdb/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(PLAIN) "$(TMPDIR)"/duckdb/bin/python -m pytest -n 2 --hypothesis-profile=ci $(HISTORY)
+
 .PHONY: lint
 lint: $(READY) ## ruff, its formatter, and mypy
 	@mkdir -p "$(TMPDIR)"

@@ -86,7 +86,7 @@ def test_the_result_is_limited_in_bytes(history: Path) -> None:
 
 
 HARMLESS = [
-    # They look worse than they are: nothing is changed outside the child.
+    # They look worse than they are: nothing is changed outside the child. Not every DuckDB takes all of them.
     "SELECT * FROM checkpoint()",
     "SELECT write_log('x')",
     "SELECT * FROM enable_logging()",
@@ -116,9 +116,20 @@ WELCOME = [
 ]
 
 
-@pytest.mark.parametrize("statement", WELCOME + HARMLESS, ids=lambda statement: statement[:60])
+@pytest.mark.parametrize("statement", WELCOME, ids=lambda statement: statement[:60])
 def test_welcome_statements(history: Path, statement: str) -> None:
-    assert run(history, statement.replace("{folder}", str(history.parent))).columns
+    assert run(history, statement).columns
+
+
+@pytest.mark.parametrize("statement", HARMLESS, ids=lambda statement: statement[:60])
+def test_harmless_statements(history: Path, statement: str) -> None:
+    before, refusal = sorted(history.parent.iterdir()), ""
+    try:
+        assert run(history, statement.replace("{folder}", str(history.parent))).columns
+    except QueryError as refused:
+        refusal = str(refused)
+    assert "process" not in refusal, "by DuckDB, and no accident"
+    assert sorted(history.parent.iterdir()) == before
 
 
 HOSTILE = [
