@@ -1,12 +1,14 @@
 """Copies of an open history file for others to read, each brought up to date by what has changed since it was made.
 
 DuckDB lets one process into a file that is written. A copy of the whole costs seconds for a million events; so there
-are two, which take turns: one is read by everybody, and the other gets what is new and then takes its place.
+are two, which take turns: one is read by everybody, and the other gets what is new and then takes its place. The first
+one is made in pieces, and between them batches go into the file.
 """
 
 import contextlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import structlog
 
 from projections.files import beside, remove
 from projections.samples import Place
-from projections.tables import HEARTBEATS, POSITION, TABLES, Table
+from projections.tables import EVENTS, HEARTBEATS, POSITION, TABLES, Table
 from projections.views import view_statements
 from projections.working_set import Changes
 
@@ -25,6 +27,9 @@ log = structlog.get_logger(__name__)
 NAME = "resurgam copy"
 KEYS_MAX = 100_000
 """Changed rows that are remembered for one copy; with more of them it is made anew."""
+
+PIECE = 122_880
+"""Sequences whose rows are copied in one go: as many as DuckDB keeps together."""
 
 SPARE = ".spare"
 _FORMER = ".former"
@@ -71,10 +76,13 @@ class Copies:
         self._connection = connection
         self._read: _Behind | None = None
         self._spare: _Behind | None = None
+        self._unfinished: tuple[_Behind, Iterator[None]] | None = None
+        """A copy that is being made piece by piece."""
 
     def note(self, changes: Changes, after: int) -> None:
         """What was committed; the batch follows the sequence `after`."""
-        behind = [one for one in (self._read, self._spare) if one is not None]
+        unfinished = None if self._unfinished is None else self._unfinished[0]
+        behind = [one for one in (self._read, self._spare, unfinished) if one is not None]
         if not behind:
             return
         changed = {
@@ -85,16 +93,40 @@ class Copies:
         for one in behind:
             one.note(changed)
 
+    def prepare(self, target: Path, sequence: int, heartbeats: Place) -> bool:
+        """Makes another piece of the copy that `publish` needs, where there is none; True: there is more to make.
+        Between the pieces the file may change: `publish` adds what has changed since the first.
+
+        Raises:
+            As `publish`.
+        """
+        if self._unfinished is None:
+            if self._spare is not None and not self._spare.too_far and beside(target, SPARE).exists():
+                return False
+            self._spare = None
+            behind = _Behind(sequence, heartbeats)
+            self._unfinished = behind, self._pieces(beside(target, SPARE), behind)
+        behind, pieces = self._unfinished
+        try:
+            next(pieces)
+        except StopIteration:
+            self._unfinished, self._spare = None, behind
+        except BaseException:
+            self._unfinished = None
+            raise
+        return self._unfinished is not None
+
     def publish(self, target: Path, sequence: int, heartbeats: Place) -> None:
         """Puts a copy of the file as it is now in place of `target`, in one step.
 
         Raises:
             duckdb.Error, OSError: there is no room for it; `target` is what it was.
         """
+        self._unfinished = None
         spare = beside(target, SPARE)
         if not (self._spare is not None and self._bring_up(spare, self._spare, heartbeats)):
             self._spare = None
-            self.make(spare)
+            self.make(spare, sequence, heartbeats)
         former = beside(target, _FORMER)
         former.unlink(missing_ok=True)
         if self._read is not None and target.exists():
@@ -108,26 +140,59 @@ class Copies:
             self._spare = _Behind(sequence, heartbeats)
         self._read = _Behind(sequence, heartbeats)
 
-    def make(self, target: Path) -> None:
-        """A copy of the whole file, but for the indexes: nobody writes there, and they would be written anew at each
-        turn."""
+    def make(self, target: Path, sequence: int, heartbeats: Place) -> None:
+        """A copy of the whole file."""
+        for _ in self._pieces(target, _Behind(sequence, heartbeats)):
+            pass
+
+    def _pieces(self, target: Path, behind: _Behind) -> Iterator[None]:
+        """Of a copy of the whole file, as it was before the first piece or has become since, but for the indexes:
+        nobody writes there, and they would be written anew at each turn."""
         remove(target)
+        statements = self._statements(behind)
+        while True:
+            rows = 0
+            with self._attached(target):
+                while statements and rows < PIECE:
+                    statement, count = statements.popleft()
+                    self._connection.execute(statement)
+                    rows += count
+                if not statements:
+                    self._create_views()
+                    return
+            yield
+
+    def _statements(self, behind: _Behind) -> deque[tuple[str, int]]:
+        """What makes the tables, each statement with the rows that it moves, roughly. Samples are copied whole and at
+        once, for their sequences may go back; what else is only ever added to goes as far as `behind`."""
+        sizes = self._connection.execute(
+            "SELECT table_name, estimated_size FROM duckdb_tables() "
+            "WHERE database_name = current_database() AND NOT internal"
+        ).fetchall()
+        appended = [table for table in TABLES if table.appended]
+        whole = [HEARTBEATS.name, *(name for name, _ in sizes if name not in {table.name for table in appended})]
+        rows = dict(sizes)
+        statements = deque(
+            (f'CREATE TABLE "{NAME}".{name} AS FROM {name}', int(rows[name])) for name in dict.fromkeys(whole)
+        )
+        for table in appended:
+            statements.append((f'CREATE TABLE "{NAME}".{table.name} AS FROM {table.name} LIMIT 0', 0))
+            for begin in range(0, behind.sequence, PIECE):
+                condition = f"{table.key} > {begin} AND {table.key} <= {min(begin + PIECE, behind.sequence)}"
+                insert = f'INSERT INTO "{NAME}".{table.name} FROM {table.name} WHERE {condition}'
+                statements.append((insert, PIECE if table is EVENTS else 0))
+        return statements
+
+    def _create_views(self) -> None:
         execute = self._connection.execute
-        with self._attached(target):
-            ((own,),) = execute("SELECT current_database()").fetchall()
-            ours = "database_name = current_database() AND NOT internal"
-            tables = execute(f"SELECT table_name FROM duckdb_tables() WHERE {ours}").fetchall()  # noqa: S608
-            execute("BEGIN")
-            for (name,) in tables:
-                execute(f'CREATE TABLE "{NAME}".{name} AS FROM {name}')
-            execute("COMMIT")
-            quoted = own.replace('"', '""')
-            execute(f'USE "{NAME}"')
-            try:
-                for statement in view_statements():
-                    execute(statement)
-            finally:
-                execute(f'USE "{quoted}"')
+        ((own,),) = execute("SELECT current_database()").fetchall()
+        quoted = own.replace('"', '""')
+        execute(f'USE "{NAME}"')
+        try:
+            for statement in view_statements():
+                execute(statement)
+        finally:
+            execute(f'USE "{quoted}"')
 
     def _bring_up(self, spare: Path, behind: _Behind, heartbeats: Place) -> bool:
         """False: it has to be made anew, because too much has changed, or somebody still reads it."""

@@ -347,7 +347,20 @@ class Database:
         Raises:
             WriteFailed: there is no room for it. Unreadable: the file is damaged.
         """
+        while (published := self.publish_soon(target)) is None:
+            pass
+        return published
+
+    def publish_soon(self, target: Path) -> Position | None:
+        """As `publish`; where a whole copy has to be made for that, a piece of it, which does not take long, and None:
+        to be called again.
+
+        Raises:
+            WriteFailed, Unreadable: as `publish`.
+        """
         with _understood():
+            if self._copies.prepare(target, self.position.sequence, self.heartbeats):
+                return None
             self._copies.publish(target, self.position.sequence, self.heartbeats)
         return self.position
 

@@ -11,7 +11,7 @@ from projections.tables import SIGNATURE
 
 MEMORY_LIMIT = "1GB"
 THREADS = 1
-"""Rows go in by the ten thousand at most, which a second thread only makes dearer: by a fifth of the processor time."""
+"""Rows go in by some ten thousand, which a second thread only makes dearer: by a fifth of the processor time."""
 
 CHECKPOINT_AT = "128MB"
 """Of write-ahead log. A checkpoint writes the last group of rows of each table anew, so at DuckDB's own 16 MB a backlog

@@ -346,17 +346,19 @@ class Projector:
             WriteFailed: there is no room for it, or no history at the moment.
         """
         try:
-            return await self._in_thread(self._publish, target)
+            while (published := await self._in_thread(self._publish, target)) is None:
+                pass  # between the pieces of a copy, batches are stored
+            return published
         except Unreadable as broken:
             self._distrusted = str(broken)
             self._wake.set()
             raise WriteFailed("the history is damaged and will be made anew") from broken
 
-    def _publish(self, target: Path) -> Position:
+    def _publish(self, target: Path) -> Position | None:
         database = self._database if self._rebuild is None else self._rebuild.answering
         if database is None:
             raise WriteFailed(self.rebuilding or "the history is not open")
-        return database.publish(target)
+        return database.publish_soon(target)
 
     async def adopt(self, made: Path, reason: str) -> int:
         """Goes on with a file that somebody else has made from the log, in place of the present one; how far it went.

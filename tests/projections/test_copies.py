@@ -44,13 +44,13 @@ class Made:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.times = 0
-        make = copies.Copies.make
+        pieces = copies.Copies._pieces
 
-        def counted(self_: copies.Copies, target: Path) -> None:
+        def counted(self_: copies.Copies, target: Path, behind: copies._Behind) -> Iterator[None]:
             self.times += 1
-            make(self_, target)
+            return pieces(self_, target, behind)
 
-        monkeypatch.setattr(copies.Copies, "make", counted)
+        monkeypatch.setattr(copies.Copies, "_pieces", counted)
 
 
 @pytest.mark.parametrize("size", [1, 23, 150])
@@ -158,11 +158,41 @@ def test_where_there_is_no_room_the_copy_stays_what_it_was(tmp_path: Path, monke
     beside(target, SPARE).unlink()
     database.apply(LOG[100:200])
 
-    def full(_: copies.Copies, __: Path) -> None:
-        raise OSError(28, "No space left on device")
+    with monkeypatch.context() as patched:
 
-    monkeypatch.setattr(copies.Copies, "make", full)
-    with pytest.raises(WriteFailed, match="No space left"):
-        database.publish(target)
+        def full(_: Path) -> None:
+            raise OSError(28, "No space left on device")
+
+        patched.setattr(copies, "remove", full)
+        with pytest.raises(WriteFailed, match="No space left"):
+            database.publish(target)
     assert dump(target) == before
+    database.publish(target)
+    copied = dump(target)
     database.close()
+    assert copied == dump(tmp_path / "history.duckdb")
+
+
+@pytest.mark.parametrize("keys_max", [copies.KEYS_MAX, 20])
+def test_while_a_copy_is_made_the_file_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys_max: int) -> None:
+    made = Made(monkeypatch)
+    monkeypatch.setattr(copies, "PIECE", 90)
+    monkeypatch.setattr(copies, "KEYS_MAX", keys_max)
+    path, target = tmp_path / "history.duckdb", tmp_path / "copy.duckdb"
+    database = Database.open(path)
+    parts = batches(20)
+    for batch in itertools.islice(parts, 18):
+        database.apply(batch)
+    database.add_samples([row(1), row(91)], Place(95, EPOCH))
+    for number, batch in enumerate(parts, start=4):
+        if database.publish_soon(target) is not None:
+            break
+        database.apply(batch)
+        database.add_samples([row(1 + EVERY * number)], Place(1 + EVERY * number, EPOCH))
+    else:
+        database.publish(target)
+    assert database.publish(target) == database.position
+    copied = dump(target), samples_of(target)
+    database.close()
+    assert copied == (dump(path), samples_of(path))
+    assert made.times == (2 if keys_max == 20 else 1)
