@@ -128,7 +128,10 @@ def _sequence(recorded: Recorded) -> int:
 
 
 def _weight(recorded: Recorded) -> int:
-    event = recorded.event
+    envelope = recorded.envelope
+    if envelope is None:
+        return EVENT_WEIGHT + len(recorded.raw)
+    event = envelope.event
     if isinstance(event, TaskAttemptFinished):
         return EVENT_WEIGHT + len(event.output) + len(event.message)
-    return EVENT_WEIGHT + len(recorded.raw)
+    return EVENT_WEIGHT
