@@ -118,23 +118,23 @@ PROJECTOR: tuple[Bug, ...] = (
         "position-saved-apart",
         "The position in the log is saved behind the transaction that holds the rows.",
         (
-            "projections.database:Database._apply",
+            "projections.database:Database.store",
             """
             moved = self._one(
                 "UPDATE position SET sequence = ?, event_id = ? WHERE sequence = ?",
-                [last.sequence, last.id, self.position.sequence],
+                [*made.position, self.position.sequence],
             )
             assert moved == (1,), "the position was moved by somebody else"
             """,
             "",
         ),
         (
-            "projections.projector:Projector._follow",
-            "await self._in_thread(self._database.apply, batch)",
+            "projections.projector:Projector._apply",
+            "await self._in_thread(database.store, database.made(batch))",
             """
-            await self._in_thread(self._database.apply, batch)
+            await self._in_thread(database.store, database.made(batch))
             await self._in_thread(
-                self._database._one,
+                database._one,
                 "UPDATE position SET sequence = ?, event_id = ?",
                 [batch[-1].sequence, batch[-1].id],
             )
