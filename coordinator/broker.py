@@ -25,8 +25,10 @@ from coordinator.binary import check_version, find_binary
 from coordinator.broker_configuration import ACCOUNT, GLOBAL_ACCOUNT, HOST, Membership, Sync, server_configuration
 from coordinator.faults import BrokerFault, UsageFault
 from coordinator.monitoring import UP, WELL, cluster_leader_at, monitor_in, trouble_at
+from coordinator.shortages import Shortage
 from coordinator.storage import ROOM_TO_START, FolderLock, free_in, room_in
 from events.credentials import NONE, credentials
+from events.host import host
 from events.streams import MIB
 
 log = structlog.get_logger(__name__)
@@ -86,6 +88,8 @@ class EmbeddedBroker:
         self._monitor: tuple[str, int] = (HOST, 0)
         self._stopping = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self.shortages: asyncio.Queue[Shortage] = asyncio.Queue()
+        """Those that are over, for whoever writes them down."""
 
     @property
     def url(self) -> str:
@@ -223,7 +227,7 @@ class EmbeddedBroker:
 
     async def _room_to_start(self, unless: "asyncio.Task[int] | None" = None) -> None:
         """Waits until the disk has room for what a server writes before it serves; or until it has ended, or we do."""
-        waiting = False
+        waiting, since = False, host().wall()
         while (free := await asyncio.to_thread(free_in, self.folder)) < ROOM_TO_START:
             if not waiting:
                 waiting = True
@@ -241,6 +245,8 @@ class EmbeddedBroker:
                 return
         if waiting:
             log.info("broker_has_room", folder=str(self.folder), free_bytes=free)
+            detail = f"the disk of {self.folder} was full, and nothing could be recorded"
+            self.shortages.put_nowait(Shortage(since, detail))
 
     async def _launch(self, port: int) -> None:
         for stale in (self.folder / "ports").iterdir():

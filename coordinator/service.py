@@ -25,6 +25,7 @@ from coordinator.leadership import Leadership
 from coordinator.orders.giving import Desk
 from coordinator.provision import provide_streams
 from coordinator.settings import Settings
+from coordinator.shortages import tell_shortages
 from coordinator.snapshots import Custom
 from coordinator.standby import Standby
 from coordinator.storage import make_folder, streams_fitting
@@ -174,6 +175,9 @@ class CoordinatorService:
             measuring=Measuring(self._pids),
         )
         self._run("leadership", self._leadership.run())
+        if self.broker is not None:
+            source = f"coordinator/{self.coordinator_id}"
+            self._run("shortages", tell_shortages(self.broker.shortages, self._say, source))
         self._projector = ChildService(
             "projector",
             self._projector_command(url),

@@ -14,6 +14,7 @@ from events.system import (
     CoordinatorStopped,
     DetectorDegraded,
     EventParked,
+    FaultReported,
     InvariantViolated,
     LeaderElected,
     LogDamaged,
@@ -130,6 +131,7 @@ AnyEvent = (
     | BreakerHalfOpened
     | BreakerClosed
     | EventParked
+    | FaultReported
     | LogDamaged
     | ProjectionRebuilt
     | RecoveryMeasured

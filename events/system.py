@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from events.base import Moment, Number, Sequence, SystemEvent, Text
+from events.failures import ErrorCode
 from events.identity import Id
 from events.policy import Policy
 
@@ -123,6 +124,8 @@ class SystemRecoveryStarted(SystemEvent, tag="system.recovery_started", frozen=T
     status: SystemStatus
     affected_workers: Sequence = 0
     affected_tasks: Sequence = 0
+    error: ErrorCode | None = None
+    """What went wrong with the system itself; None: its workers failed, or nothing did, and their failures say more."""
 
 
 class SystemRecoveryStaged(SystemEvent, tag="system.recovery_staged", frozen=True, kw_only=True):
@@ -260,6 +263,22 @@ class EventParked(SystemEvent, tag="system.event_parked", frozen=True, kw_only=T
     subject: Text
     reason: Text
     excerpt: Text = ""
+
+
+Component = Literal["broker", "projector"]
+"""Parts of the system itself that may be unable to do their work."""
+
+
+class FaultReported(SystemEvent, tag="system.fault_reported", frozen=True, kw_only=True):
+    """A part of the system itself could not do its work. Said once for as long as it lasts, by whoever saw it, as soon
+    as the log takes it; it is tried again all the while."""
+
+    component: Component
+    error: ErrorCode
+    """By what the operating system or the library said, where it happened."""
+    detail: Text
+    since: Moment
+    reported_by: Text
 
 
 class LogDamaged(SystemEvent, tag="system.log_damaged", frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ import structlog
 from events import codec
 from events.envelope import Recorded
 from events.log import Position
+from events.shortages import code_of_shortage
 from projections import mapping, samples, statements
 from projections.arrow import Rows
 from projections.copies import Copies
@@ -378,7 +379,9 @@ def _understood() -> Iterator[None]:
     except (*POISON, duckdb.ProgrammingError):
         raise
     except OSError as error:
-        raise WriteFailed(error.strerror or str(error)) from error
+        raise WriteFailed(error.strerror or str(error), code_of_shortage(error.errno, "database")) from error
+    except duckdb.OutOfMemoryException as error:
+        raise WriteFailed(_first_line(error), "system_resource") from error
     except duckdb.Error as error:
         text = _first_line(error)
         if tells_of_damage(error):

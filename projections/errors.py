@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from events.failures import ErrorCode
+
 
 class ProjectionError(Exception):
     """Base of everything that projections raise."""
@@ -25,6 +27,10 @@ class Unreadable(ProjectionError):
 
 class WriteFailed(ProjectionError):
     """Disk full, an I/O error, no memory: nothing of the batch was stored, and a later try may succeed."""
+
+    def __init__(self, text: str, error: ErrorCode = "database") -> None:
+        super().__init__(text)
+        self.error: ErrorCode = error
 
 
 class QueryError(ProjectionError):

@@ -25,6 +25,7 @@ from events.writer import Writer
 from projections import rebuild
 from projections.database import POISON, Database
 from projections.errors import ProjectionError, Refused, Unreadable, WriteFailed
+from projections.faults import fault
 from projections.feed import Feed
 from projections.rows import HeartbeatRow
 from projections.samples import HeartbeatStream, Place, Sampler
@@ -139,6 +140,8 @@ class Projector:
                     raise
                 log.warning("history_not_written", path=str(self.path), reason=str(error), retry_s=pause)
                 await self._close_database()
+                if failures == 1 and isinstance(error, WriteFailed):
+                    await self._write(fault(self.path, error.error, str(error)))
             except PositionLost as lost:
                 log.warning("log_tail_lost", reason=str(lost))
                 continue
@@ -313,6 +316,7 @@ class Projector:
     async def _distrust(self, reason: str) -> None:
         log.error("history_unreadable", path=str(self.path), reason=reason)
         await self._close_database()
+        await self._write(fault(self.path, "database", reason))
         if self._rebuild is None:
             self._distrusted = reason
         else:

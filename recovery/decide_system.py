@@ -78,6 +78,7 @@ def _coordinator_failover(state: State, now: float) -> Iterator[Decision]:
             status=state.measured_status(),
             affected_workers=0,
             affected_tasks=state.tasks_by_status["assigned"] + state.tasks_by_status["running"],
+            error="coordinator",
         )
         yield Decision(event, "a leader followed one that had not stepped down")
 
@@ -97,6 +98,7 @@ def _broker_outage(state: State, now: float) -> Iterator[Decision]:
             status=state.measured_status(),
             affected_workers=state.workers_live,
             affected_tasks=state.tasks_by_status["assigned"] + state.tasks_by_status["running"],
+            error="broker",
         )
         yield Decision(event, "the broker was away from everybody", returned.event_id, synthetic=returned.synthetic)
 

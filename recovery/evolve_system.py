@@ -3,12 +3,14 @@
 from events.base import Event
 from events.clock import seconds
 from events.envelope import Recorded
+from events.failures import ErrorCode
 from events.policy import Policy
 from events.system import (
     BrokerReturned,
     CoordinatorStopped,
     DetectorDegraded,
     EventParked,
+    FaultReported,
     LeaderElected,
     PaceChanged,
     PolicyChanged,
@@ -225,7 +227,18 @@ def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStar
     )
     if event.incident_kind in MASS and event.affected_workers > 1 and recorded.synthetic is None:
         pardon(state, recorded.time)
+    _count_error(state, recorded, event.error)
     return True
+
+
+def fault_reported(state: State, recorded: Recorded, event: FaultReported) -> bool:
+    _count_error(state, recorded, event.error)
+    return True
+
+
+def _count_error(state: State, recorded: Recorded, error: ErrorCode | None) -> None:
+    if error is not None and recorded.synthetic is None:
+        state.errors[error] += 1
 
 
 def quarantine_released(state: State, recorded: Recorded, event: QuarantineReleased) -> bool:
@@ -285,5 +298,6 @@ HANDLERS: dict[type[Event], Handler] = {
     SystemRecoveryStaged: recovery_staged,
     SystemRecoveryCompleted: recovery_completed,
     EventParked: event_parked,
+    FaultReported: fault_reported,
     QuarantineReleased: quarantine_released,
 }

@@ -6,7 +6,7 @@ Labels have few values, known beforehand or bounded: never a worker, a task or a
 from typing import Any, NamedTuple, get_args
 
 from coordinator.fleet.tally import STRATEGIES_MAX
-from events.failures import FailureReason
+from events.failures import ErrorCode, FailureReason
 from events.system import Doubt, IncidentKind, SystemStatus
 from events.task import Outcome, RequeueReason, Verdict
 from events.worker import StallCause
@@ -57,6 +57,7 @@ COUNTERS: dict[str, Family] = {
     "breaker_openings": Family("Times that attempts were held back because too many had failed"),
     "events_parked": Family("Messages of the log that could not be understood"),
     "log_damages": Family("Gaps found in the log"),
+    "faults": _of("Times that a part of the system itself could not do its work", "error", ErrorCode),
     "invariant_violations": Family("Promises of its own that the system has found broken"),
     "projection_rebuilds": Family("Times that a history was made anew"),
 }

@@ -17,6 +17,7 @@ from events.system import (
     BreakerOpened,
     DetectorDegraded,
     EventParked,
+    FaultReported,
     InvariantViolated,
     LeaderElected,
     LogDamaged,
@@ -355,6 +356,7 @@ _HANDLERS: dict[type[Event], Callable[[Tally, Recorded, Any, int], None]] = {
     BreakerOpened: _counted("breaker_openings"),
     EventParked: _counted("events_parked"),
     LogDamaged: _counted("log_damages"),
+    FaultReported: _counted("faults", "error"),
     InvariantViolated: _counted("invariant_violations"),
     ProjectionRebuilt: _counted("projection_rebuilds"),
 }

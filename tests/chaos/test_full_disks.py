@@ -12,6 +12,7 @@ from coordinator.broker import EmbeddedBroker
 from events.envelope import Draft
 from events.errors import Unacknowledged
 from events.streams import MIB, Streams, ensure_streams
+from events.system import FaultReported
 from events.task import TaskAttemptFinished
 from events.work import CommandWork
 from events.worker import WorkerFailed, WorkerUncordoned
@@ -123,6 +124,7 @@ async def test_29_the_disk_is_full_under_the_projector(tmp_path: Path, disk: Dis
         await farm.verdicts()
         member = farm.members["c1"]
         await until(lambda: "No space left" in member.said() or "disk is full" in member.said(), 20, "the word of it")
+        await farm.seen(FaultReported, component="projector", error="system_resource")
         disk.make_room()
         assert await farm.ask("SELECT count(*) FROM tasks WHERE verdict = 'passed'") == [[64]]
         await check_everything(farm)

@@ -16,12 +16,17 @@ from coordinator.binary import check_version, find_binary
 from coordinator.broker import EmbeddedBroker
 from coordinator.endpoint import is_alive
 from coordinator.faults import BrokerFault, UsageFault
+from coordinator.shortages import Shortage, tell_shortages
 from coordinator.storage import ROOM_MIN, room_in, streams_fitting
+from events import codec
+from events.base import Event
 from events.connection import Connection
+from events.errors import Unacknowledged
 from events.jetstream import JetStreamLog
 from events.streams import MIB, ensure_streams
-from events.system import CoordinatorStopped
+from events.system import CoordinatorStopped, FaultReported
 from events.writer import Writer
+from tests.events.examples import enveloped
 from tests.waiting import until
 
 FACT = CoordinatorStopped(coordinator_id="c1")
@@ -247,3 +252,27 @@ def test_a_full_disk_is_said_before_anything_starts(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
     with pytest.raises(UsageFault, match="has room for 4 MiB, and the log needs at least"):
         room_in(tmp_path)
+
+
+async def test_a_shortage_that_is_over_is_written_down() -> None:
+    shortages: asyncio.Queue[Shortage] = asyncio.Queue()
+    said: list[Event] = []
+
+    async def say(event: Event, within_s: float) -> None:
+        assert within_s > 0.0
+        if not said:
+            said.append(event)
+            raise Unacknowledged("no answer")
+        said.append(event)
+
+    telling = asyncio.create_task(tell_shortages(shortages, say, "coordinator/c1"))
+    for number in range(2):
+        shortages.put_nowait(Shortage(float(number), f"shortage {number} " + "x" * 40_000))
+    await until(lambda: len(said) == 2, what="the second one, although the first could not be written")
+    telling.cancel()
+    events = [event for event in said if isinstance(event, FaultReported)]
+    assert [(one.component, one.error, one.detail[:10]) for one in events] == [
+        ("broker", "system_resource", "shortage 0"),
+        ("broker", "system_resource", "shortage 1"),
+    ]
+    codec.encode(enveloped(events[1]))

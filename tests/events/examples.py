@@ -19,6 +19,7 @@ from events.system import (
     Course,
     DetectorDegraded,
     EventParked,
+    FaultReported,
     IncidentReport,
     InvariantViolated,
     LeaderElected,
@@ -230,6 +231,7 @@ EXAMPLES: tuple[Event, ...] = (
         status="critical",
         affected_workers=2,
         affected_tasks=5,
+        error="broker",
     ),
     SystemRecoveryStaged(incident_id="loss-9", stage=2, workers=("w1", "w2")),
     SystemRecoveryCompleted(
@@ -272,6 +274,9 @@ EXAMPLES: tuple[Event, ...] = (
     BreakerHalfOpened(worker_id="w1", attempt=2),
     BreakerClosed(reason="w1 is back"),
     EventParked(sequence=8, subject="resurgam.event.worker.w1.odd", reason="unknown kind", excerpt="{}"),
+    FaultReported(
+        component="projector", error="system_resource", detail="no room", since=MOMENT, reported_by="projections/h"
+    ),
     LogDamaged(first=3, last=4, noticed_by="projector"),
     ProjectionRebuilt(path="history.duckdb", reason="it was gone", through=99, started_at=MOMENT),
     RecoveryMeasured(

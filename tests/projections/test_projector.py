@@ -17,7 +17,7 @@ from events.errors import BrokerRefused
 from events.jetstream import JetStreamLog
 from events.log import verify_position
 from events.streams import Streams, ensure_streams
-from events.system import LogDamaged, ProjectionRebuilt
+from events.system import FaultReported, LogDamaged, ProjectionRebuilt
 from events.worker import WorkerReadmitted
 from events.writer import Writer, append_until_stored
 from projections.database import Database, Made
@@ -359,6 +359,10 @@ async def test_a_disk_that_fails_for_a_while(
     monkeypatch.undo()
     assert next(failures, None) is None
     assert await first_difference(path, log) is None
+    said = await log.last_on("system.fault_reported")
+    assert said is not None
+    assert isinstance(said.event, FaultReported)
+    assert said.event.error == "database"
 
 
 async def test_a_disk_that_stays_full_ends_what_somebody_waits_for(

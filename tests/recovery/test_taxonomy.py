@@ -4,12 +4,15 @@ from typing import Any, get_args
 
 import pytest
 
+from events.base import Event
+from events.clock import utc
 from events.failures import CODES, LADDERS, REPLACE, ErrorCode, FailureReason
 from events.policy import Policy
+from events.system import BrokerReturned, FaultReported, LeaderElected, SystemRecoveryStarted
 from events.task import OUTCOME_CODES, Outcome, TaskAttemptFinished, TaskCompleted, TaskRequeued
 from events.worker import WorkerExited, WorkerFailed
 from recovery.taxonomy import TAXONOMY, code_of
-from tests.recovery.story import Story, submitted
+from tests.recovery.story import BEGIN, Story, submitted
 
 ASKED = Policy(verdict_retries=1)
 
@@ -32,6 +35,36 @@ def test_nothing_that_is_no_verdict_is_paid_by_verdict_retries() -> None:
         assert (treatment.budget == "verdict") == (treatment.retry == "asked"), code
         assert treatment.retry != "never" or treatment.budget == "none", code
         assert treatment.blame != "task" or treatment.budget == "verdict", code
+
+
+AWAY = BrokerReturned(coordinator_id="c1", since=utc(BEGIN - 60.0), away_s=60.0)
+
+
+def fault(error: ErrorCode) -> FaultReported:
+    return FaultReported(component="projector", error=error, detail="d", since=utc(BEGIN), reported_by="p")
+
+
+@pytest.mark.parametrize(
+    ("fact", "error"),
+    [
+        (fault("database"), "database"),
+        (fault("system_resource"), "system_resource"),
+        (LeaderElected(coordinator_id="c2", term=2), "coordinator"),
+        (AWAY, "broker"),
+    ],
+)
+def test_what_is_wrong_with_the_system_itself_is_counted(fact: Event, error: ErrorCode) -> None:
+    """Nobody's budget pays for it, and no drill counts."""
+    treatment = TAXONOMY[error]
+    assert (treatment.budget, treatment.blame) == ("none", "nobody")
+    for label, counted in ((None, 1), ("drill", 0)):
+        story = Story()
+        story.join("w1")
+        story.tell(fact, synthetic=label)
+        # A change of leaders is no drill, whoever says so: what counts is the leader's own word of it.
+        assert +story.state.errors == ({error: 1} if counted or isinstance(fact, LeaderElected) else {})
+        started = story.told(SystemRecoveryStarted)
+        assert [event.error for event in started] == ([] if isinstance(fact, FaultReported) else [error])
 
 
 ENDS: list[tuple[Outcome, ErrorCode | None, str | None]] = [
