@@ -151,8 +151,12 @@ class StageReport(Struct, frozen=True, kw_only=True):
     superseded: Sequence = 0
 
 
+Obstacle = Literal["failed", "suspect", "stalled", "cordoned", "under_repair", "set_apart", "unfit"]
+"""Why a worker takes nothing. `unfit`: it has not the labels that are asked for."""
+
+
 class IncidentReport(Struct, frozen=True, kw_only=True):
-    """What a mass loss or an outage of the broker came to. Seconds count from the loss that made it one."""
+    """What an incident came to. Of a mass loss, seconds count from the loss that made it one."""
 
     workers: tuple[Id, ...] = ()
     """Those that were missing or had just been lost at its beginning, and those that were lost while it was open; the
@@ -176,6 +180,18 @@ class IncidentReport(Struct, frozen=True, kw_only=True):
     """When the last task of a lost worker was put back; None: there was none, or it was not."""
     repairing_after_s: float | None = None
     """When the first stage began."""
+    leader: Id | None = None
+    """Of a change of leaders: who leads now, and in which term."""
+    leader_before: Id | None = None
+    term: Sequence = 0
+    undecided_s: float | None = None
+    """From the last decision of the leader before to the election. If nothing was to be decided, that is long."""
+    tasks_waiting: Sequence = 0
+    """At its end, behind a change of leaders or a standstill."""
+    obstacles: dict[Obstacle, Sequence] = {}
+    """Of a standstill: why the workers that were expected took nothing when it was found, and how many each."""
+    stood_still_s: float | None = None
+    """For how long nothing had moved when it ended."""
 
 
 class SystemRecoveryCompleted(SystemEvent, tag="system.recovery_completed", frozen=True, kw_only=True):

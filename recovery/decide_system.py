@@ -11,7 +11,8 @@ from events.system import (
 )
 from recovery.decisions import Decision
 from recovery.entities import Incident
-from recovery.outages import BROKER, KIND, affected_tasks, broker_report, open_stage, report, verified_at
+from recovery.incident_reports import failover_report, queue_report
+from recovery.outages import BROKER, KIND, QUEUE, affected_tasks, broker_report, open_stage, report, verified_at
 from recovery.state import State
 
 
@@ -115,13 +116,17 @@ def completed(state: State, incident: Incident, now: float, *, success: bool, me
         affected_workers=incident.affected_workers if outage is None else len(outage.missing),
         affected_tasks=incident.affected_tasks if outage is None else affected_tasks(state, outage),
         message=message,
-        report=_report(state, incident),
+        report=_report(state, incident, now),
     )
     cause = incident.event_id
     return Decision(event, "the incident's end state is verified", cause, cause, incident.synthetic)
 
 
-def _report(state: State, incident: Incident) -> IncidentReport | None:
+def _report(state: State, incident: Incident, now: float) -> IncidentReport | None:
     if incident.kind == BROKER:
         return broker_report(state, incident)
+    if incident.kind == QUEUE:
+        return queue_report(state, incident, now)
+    if incident.kind == "coordinator_failover":
+        return failover_report(state)
     return report(state.outage) if incident.kind == KIND and state.outage is not None else None

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from events.failures import ErrorCode, FailureReason, StrategyName
-from events.system import IncidentKind, SystemStatus
+from events.system import IncidentKind, Obstacle, SystemStatus
 from events.task import Outcome, Verdict
 from events.work import AnyWork
 from events.worker import CordonCause, Death, StallCause
@@ -358,6 +358,18 @@ class Incident:
     """Tasks put back while it was open, because their worker was lost or had fenced itself."""
     uncharged: int = 0
     """Of these, the ones that ran and paid nothing."""
+    stood_still_from: float = 0.0
+    """Of a standstill of the queue: when something had moved last."""
+    obstacles: tuple[tuple[Obstacle, int], ...] = ()
+    """And why the workers took nothing when it was found."""
+
+
+class Predecessor(NamedTuple):
+    """The leader before the present one, which had not stepped down."""
+
+    coordinator_id: str
+    undecided_s: float
+    """From its last decision to the election that ended its term."""
 
 
 @dataclass(slots=True)

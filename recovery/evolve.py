@@ -58,6 +58,7 @@ def evolve(state: State, recorded: Recorded) -> None:
         return
     if envelope.decision is not None:
         state.beats_known = max(state.beats_known, envelope.decision.as_of_heartbeats)
+        state.decided_at = recorded.time
     event = envelope.event
     handler = HANDLERS.get(type(event))
     if handler is not None and not handler(state, recorded, event):

@@ -24,10 +24,11 @@ from events.system import (
     WatchContinued,
 )
 from recovery import evolve_forecast, needs
-from recovery.entities import Incident, Loss, Pause, Worker
+from recovery.entities import Incident, Loss, Pause, Predecessor, Worker
 from recovery.handlers import Handler
+from recovery.incident_reports import obstacles
 from recovery.indexes import index_breaker, index_worker
-from recovery.outages import BROKER, KIND, index_broker, note_opened, note_stage, open_stage
+from recovery.outages import BROKER, KIND, QUEUE, index_broker, note_opened, note_stage, open_stage
 from recovery.pacing import dated
 from recovery.poison import MASS, pardon, refile
 from recovery.repair_entities import Returned
@@ -37,6 +38,10 @@ from recovery.timers import AT_ONCE, NEVER
 
 def leader_elected(state: State, recorded: Recorded, event: LeaderElected) -> bool:
     state.failover_unreported = state.term > 0 and state.leader_id is not None
+    state.predecessor = None
+    if state.leader_id is not None:
+        undecided_s = max(0.0, round(recorded.time - state.decided_at, 6)) if state.decided_at else 0.0
+        state.predecessor = Predecessor(state.leader_id, undecided_s)
     state.term = event.term
     state.leader_id = event.coordinator_id
     state.fencing_token = recorded.sequence
@@ -225,6 +230,9 @@ def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStar
         event_id=recorded.id,
         synthetic=recorded.synthetic,
     )
+    if event.incident_kind == QUEUE:
+        incident = state.incidents[QUEUE]
+        incident.stood_still_from, incident.obstacles = max(state.moved_at, state.interrupted_at), obstacles(state)
     if event.incident_kind in MASS and event.affected_workers > 1 and recorded.synthetic is None:
         pardon(state, recorded.time)
     _count_error(state, recorded, event.error)

@@ -30,6 +30,7 @@ SPARED_MAX = 3
 STAGES_MAX = 100
 KIND = "mass_worker_loss"
 BROKER: IncidentKind = "broker_outage"
+QUEUE: IncidentKind = "stalled_queue"
 N = TypeVar("N", Lost, Charge)
 
 VERIFY_MARGIN_S = 1.0

@@ -7,15 +7,14 @@ or being repaired for too long, or the only ones with the right labels are.
 
 from collections.abc import Iterator
 
-from events.system import IncidentKind, SystemRecoveryStarted
+from events.system import SystemRecoveryStarted
 from recovery.decide_system import completed
 from recovery.decide_tasks import owed_assignments
 from recovery.decisions import Decision
+from recovery.outages import QUEUE
 from recovery.poison import amid_losses
 from recovery.state import State
 from recovery.timers import NEVER
-
-QUEUE: IncidentKind = "stalled_queue"
 
 
 def owed_to_queue(state: State, now: float) -> Iterator[Decision]:

@@ -17,6 +17,7 @@ from recovery.entities import (
     Need,
     ParkedMessage,
     Pause,
+    Predecessor,
     Quarantined,
     Task,
     Worker,
@@ -94,6 +95,10 @@ class State:
     """When a task last came, or went from one status to another."""
     failover_unreported: bool = False
     """A leader has followed another that did not step down in order."""
+    predecessor: Predecessor | None = None
+    """That other one."""
+    decided_at: float = 0.0
+    """When a leader's decision was last recorded."""
     parked: OrderedDict[int, ParkedMessage] = field(default_factory=OrderedDict)
     """Messages that could not be understood and that the log does not say so of yet."""
     seconds_per_task: float = 0.0

@@ -97,6 +97,10 @@ def told(one: Incident) -> list[tuple[str, str]]:
 
 
 def _report(report: IncidentReport) -> list[tuple[str, str]]:
+    if report.leader is not None:
+        return _change_of_leaders(report)
+    if report.stood_still_s is not None:
+        return _standstill(report)
     workers = f"{', '.join(report.workers) or 'none'}; {report.workers_lost_together} of them lost in one go"
     put_back = f"{report.tasks_requeued} put back ({report.tasks_uncharged} of them uncharged although they ran)"
     tasks = f"{put_back}, {report.tasks_preserved} stayed with live workers, {report.tasks_lost} lost"
@@ -113,6 +117,23 @@ def _report(report: IncidentReport) -> list[tuple[str, str]]:
         ("tasks", tasks),
         ("attempts", f"{ended}, {report.attempts_superseded} superseded"),
         ("times", times),
+    ]
+
+
+def _change_of_leaders(report: IncidentReport) -> list[tuple[str, str]]:
+    undecided = "" if report.undecided_s is None else f", {report.undecided_s:.1f} s after the last decision before"
+    return [
+        ("leader", f"{report.leader} follows {report.leader_before or 'nobody'} in term {report.term}{undecided}"),
+        ("tasks", f"{report.tasks_preserved} stayed with their workers, {report.tasks_waiting} wait"),
+    ]
+
+
+def _standstill(report: IncidentReport) -> list[tuple[str, str]]:
+    why = ", ".join(f"{number} {obstacle.replace('_', ' ')}" for obstacle, number in report.obstacles.items())
+    return [
+        ("still", f"nothing had moved for {report.stood_still_s or 0.0:.1f} s"),
+        ("workers", f"when it was found: {why or 'none'}; missing at the end: {', '.join(report.workers) or 'none'}"),
+        ("tasks", f"{report.tasks_waiting} wait"),
     ]
 
 

@@ -1,8 +1,8 @@
 """Incidents as the log tells them, and their reports for people."""
 
 from events.clock import utc
-from events.system import ProjectionRebuilt, StageReport, SystemRecoveryCompleted
-from replay.incidents import TAILS, Incidents, stage_row, told
+from events.system import IncidentReport, ProjectionRebuilt, StageReport, SystemRecoveryCompleted
+from replay.incidents import TAILS, Incident, Incidents, stage_row, told
 from tests.recovery.story import BEGIN, Story
 from tests.recovery.test_outages import bring_back, farm, names
 from tests.recovery.test_repairs import kill
@@ -73,3 +73,25 @@ def test_what_is_read_of_the_log_is_all_that_tells_of_incidents() -> None:
     some = Incidents()
     some.take(record for record in story.records if record.event is not None and record.event.tail() in TAILS)
     assert some.found == read(story).found
+
+
+def test_a_change_of_leaders_and_a_standstill_in_words() -> None:
+    changed = Incident(incident_id="i1", kind="coordinator_failover", began_at=utc(0.0), sequence=1)
+    changed.report = IncidentReport(
+        leader="c2", leader_before="c1", term=2, undecided_s=1.25, tasks_preserved=3, tasks_waiting=4
+    )
+    assert told(changed)[-2:] == [
+        ("leader", "c2 follows c1 in term 2, 1.2 s after the last decision before"),
+        ("tasks", "3 stayed with their workers, 4 wait"),
+    ]
+    changed.report = IncidentReport(leader="c2", term=2)
+    assert told(changed)[-2] == ("leader", "c2 follows nobody in term 2")
+    stood = Incident(incident_id="i2", kind="stalled_queue", began_at=utc(0.0), sequence=1)
+    stood.report = IncidentReport(
+        stood_still_s=61.0, obstacles={"cordoned": 2, "under_repair": 1}, workers=("w3",), tasks_waiting=4
+    )
+    assert told(stood)[-3:] == [
+        ("still", "nothing had moved for 61.0 s"),
+        ("workers", "when it was found: 2 cordoned, 1 under repair; missing at the end: w3"),
+        ("tasks", "4 wait"),
+    ]

@@ -192,6 +192,7 @@ def unpack(raw: Raw, now: float = BEGIN) -> State:
         for kind, number in incidents
     }
     state.failover_unreported = failover
+    state.predecessor, state.decided_at = None, 0.0  # they are only told
     state.parked = OrderedDict((number, ParkedMessage(number, "s", "r", "")) for number in parked)
     state.seconds_per_task = seconds_per_task
     state.ends = OrderedDict()
