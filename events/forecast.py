@@ -14,6 +14,9 @@ Remedy = Literal["restart", "cordon", "none"]
 """What can be done about it: its worker is drained and starts anew; it gets no new work for a while; nothing that
 helps, and people are told."""
 
+PROACTIVE = "proactive recovery"
+"""Who orders a worker to begin anew before it fails, where that is no operator."""
+
 
 class WorkerFailurePredicted(WorkerEvent, tag="worker.failure_predicted", frozen=True, kw_only=True):
     """If all goes on as it went lately, the worker fails at about `expected_at`. Nothing is decided by that alone."""

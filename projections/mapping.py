@@ -13,6 +13,7 @@ from projections import (
     failure_rows,
     outage_rows,
     policy_rows,
+    proactive_rows,
     system_rows,
     task_rows,
     use_rows,
@@ -72,6 +73,7 @@ HANDLERS: Handlers = {
 
 _LISTS: tuple[Handlers, ...] = (
     HANDLERS,
+    proactive_rows.HANDLERS,
     attempt_rows.HANDLERS,
     failure_rows.HANDLERS,
     policy_rows.HANDLERS,

@@ -73,7 +73,7 @@ _ATTEMPTS = """
             ELSE 'counted' END,
         CASE WHEN (details->>'$.superseded') IS NOT NULL THEN 'it was superseded' END,
         success, NULL, NULL, details->>'$.synthetic'
-    FROM worker_recovery_history WHERE recovery_type <> 'escalate'
+    FROM worker_recovery_history WHERE recovery_type NOT IN ('escalate', 'proactive')
     UNION ALL
     SELECT 'incident_success', began_at, NULL, kind, incident_id,
         CASE WHEN success IS NULL THEN 'open' ELSE 'counted' END, NULL, success, NULL, NULL, synthetic

@@ -23,7 +23,7 @@ class WorkerRecovery(Row, kw_only=True):
     recovery_time: Annotated[int, timestamp("When the attempt started; before that, when it was scheduled.")]
     attempt_number: Annotated[int, integer("Counts a worker's attempts; begins anew after a stable time.")]
     success: Annotated[bool | None, boolean("NULL while the attempt is open.")] = None
-    recovery_type: Annotated[str, varchar("The strategy: await, reconnect, restart, replace, or escalate.")]
+    recovery_type: Annotated[str, varchar("The strategy; escalate: it was given up; proactive: before it failed.")]
     error_message: Annotated[str | None, varchar("Why it failed, or by what it was superseded.")] = None
     details: Annotated[
         Details,

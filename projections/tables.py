@@ -22,7 +22,7 @@ from projections.rows import (
     WorkerRow,
 )
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Raised with every change to what stands in a file: a file of another version is made anew from the log."""
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 
 from events.base import Event
 from events.clock import utc
-from events.forecast import PredictorTrustChanged, WorkerFailurePredicted, WorkerPredictionJudged
+from events.forecast import PROACTIVE, PredictorTrustChanged, WorkerFailurePredicted, WorkerPredictionJudged
 from events.worker import WorkerCordoned, WorkerDrainRequested
 from recovery.decisions import Decision
 from recovery.entities import Worker
@@ -22,7 +22,6 @@ from recovery.predictions import Prediction, TrackRecord
 from recovery.repairs import repairs_max
 from recovery.state import State
 
-ACTOR = "proactive recovery"
 LOOK_MAX = 64
 """Workers that are looked at in one cycle for one about which something may be done."""
 REGAINED = 0.1
@@ -69,7 +68,7 @@ def _remedy(state: State, worker: Worker, prediction: Prediction, now: float) ->
     if prediction.remedy == "restart":
         rule = "worker that is about to fail begins anew before it does"
         event = WorkerDrainRequested(
-            worker_id=worker.worker_id, incarnation=worker.incarnation, actor=ACTOR, reason=reason, restart=True
+            worker_id=worker.worker_id, incarnation=worker.incarnation, actor=PROACTIVE, reason=reason, restart=True
         )
     else:
         rule = "worker that is about to fail gets no more work"

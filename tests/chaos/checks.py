@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from events.envelope import Recorded
+from events.forecast import PROACTIVE
 from events.system import EventParked, LeaderElected, SystemRecoveryCompleted, SystemRecoveryStarted
 from events.task import TaskAssigned, TaskAttemptFinished, TaskCompleted, TaskRequeued, TaskReturned, TaskStarted
 from events.worker import (
     WorkerDraining,
+    WorkerDrainRequested,
     WorkerExited,
     WorkerFailed,
     WorkerPermanentlyFailed,
@@ -193,6 +195,7 @@ def worker_attempts(records: Sequence[Recorded]) -> list[Row]:
     """Worker, number, strategy and success of each attempt in the order of their beginnings; None: it is open."""
     attempts: list[list[Any]] = []
     still_open: dict[str, list[Any]] = {}
+    renewed: dict[str, list[Any]] = {}
     for recorded in records:
         event = recorded.event
         if isinstance(event, WorkerRecoveryScheduled):
@@ -205,6 +208,11 @@ def worker_attempts(records: Sequence[Recorded]) -> list[Row]:
                 still_open.pop(event.worker_id)[3] = isinstance(event, WorkerRecoverySucceeded)
         elif isinstance(event, WorkerRecoverySuperseded):
             still_open.pop(event.worker_id)[3] = False
+        elif isinstance(event, WorkerDrainRequested) and event.actor == PROACTIVE:
+            attempts.append([event.worker_id, 1, "proactive", None])
+            renewed[event.worker_id] = attempts[-1]
+        elif isinstance(event, WorkerRegistered | WorkerFailed) and event.worker_id in renewed:
+            renewed.pop(event.worker_id)[3] = isinstance(event, WorkerRegistered)
         elif isinstance(event, WorkerPermanentlyFailed):
             attempts.append([event.worker_id, event.attempts, "escalate", False])
     return [tuple(attempt) for attempt in attempts]

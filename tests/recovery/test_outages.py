@@ -9,7 +9,7 @@ from events.system import (
     SystemRecoveryStaged,
     SystemRecoveryStarted,
 )
-from events.task import TaskRequeued
+from events.task import TaskCompleted, TaskRequeued
 from events.worker import (
     WorkerDraining,
     WorkerPermanentlyFailed,
@@ -195,6 +195,16 @@ def test_what_the_first_of_many_was_charged_for_is_given_back() -> None:
     bring_back(story)
     report = reported(story)
     assert (report.tasks_requeued, report.tasks_uncharged) == (4, 4)
+
+
+def test_a_verdict_behind_a_loss_before_it_is_a_mass_stands() -> None:
+    """Whoever grants no retry has the answer at once, and it is never taken back; behind a later loss he is spared."""
+    story = farm(4, Policy(infrastructure_retries=0), tasks=4)
+    for name in names(0, 1, 2):
+        kill(story, name)
+        story.wait(1.0, "w3")
+    assert [event.task_id for event in story.told(TaskCompleted, verdict="crashed")] == ["t0", "t1"]
+    assert story.told(TaskRequeued, task_id="t2", budget="none")
 
 
 def test_a_task_that_is_given_up_in_a_mass_loss_is_told_as_lost() -> None:
