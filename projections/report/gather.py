@@ -33,7 +33,7 @@ NOTABLE = (
     *("system.breaker_closed", "system.run_submitted", "system.run_cancel_requested", "system.log_damaged"),
     *("system.projection_rebuilt", "system.invariant_violated", "system.detector_degraded"),
     *("system.quarantine_released", "system.event_parked", "system.coordinator_stopped"),
-    *("system.recovery_staged", "system.broker_returned"),
+    *("system.recovery_staged", "system.broker_returned", "system.fault_reported"),
 )
 
 

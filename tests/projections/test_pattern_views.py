@@ -21,6 +21,7 @@ SIGNS = {
     *("worker.failure_predicted", "task.hung", "task.attempt_finished"),
     *("system.coordinator_started", "system.coordinator_stopped", "system.leader", "system.policy_changed"),
     *("system.recovery_paused", "system.recovery_resumed", "system.run_cancel_requested", "system.log_damaged"),
+    "system.fault_reported",
     *("system.invariant_violated", "system.detector_degraded", "system.broker_returned"),
 }
 
