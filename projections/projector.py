@@ -247,8 +247,7 @@ class Projector:
             await feed.close()
 
     async def _apply(self, database: Database, batch: list[Recorded]) -> None:
-        """Rows are made here and stored in the thread, while the next batch is read: two threads that run Python at the
-        same time hinder each other more than they help."""
+        """Rows are made here and stored in the thread: two threads that run Python at one time hinder each other."""
         await self._in_thread(database.fetch, batch)
         try:
             await self._in_thread(database.store, database.made(batch))
