@@ -70,6 +70,9 @@ class Bystander:
 def leave_bystander(options: Options) -> Bystander:
     """To be called before there are threads, event loops and child processes: it is no child of this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # What is there now is there for good. A collection on either side would write to all of it, and leave each with a
+    # copy of its own.
+    gc.freeze()
     child = os.fork()
     if child == 0:
         # In between, so that whoever waits for all children or kills them does not meet it.
@@ -85,7 +88,6 @@ def _live(options: Options, supervisors: socket.socket, own: socket.socket) -> N
     """The whole life of the process."""
     try:
         os.setsid()
-        gc.freeze()
         ctypes.CDLL(None).prctl(PR_SET_NAME, NAME, 0, 0, 0)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
