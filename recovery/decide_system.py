@@ -12,7 +12,17 @@ from events.system import (
 from recovery.decisions import Decision
 from recovery.entities import Incident
 from recovery.incident_reports import failover_report, queue_report
-from recovery.outages import BROKER, KIND, QUEUE, affected_tasks, broker_report, open_stage, report, verified_at
+from recovery.outages import (
+    BROKER,
+    FAILOVER,
+    KIND,
+    QUEUE,
+    affected_tasks,
+    broker_report,
+    open_stage,
+    report,
+    verified_at,
+)
 from recovery.state import State
 
 
@@ -68,14 +78,14 @@ def _settled(state: State) -> bool:
 
 
 def _coordinator_failover(state: State, now: float) -> Iterator[Decision]:
-    incident = state.incidents.get("coordinator_failover")
+    incident = state.incidents.get(FAILOVER)
     if incident is not None:
         message = f"term {state.term} under {state.leader_id} has folded the log and leads"
         yield completed(state, incident, now, success=True, message=message)
     elif state.failover_unreported:
         event = SystemRecoveryStarted(
             incident_id=f"failover-{state.fencing_token}",
-            incident_kind="coordinator_failover",
+            incident_kind=FAILOVER,
             status=state.measured_status(),
             affected_workers=0,
             affected_tasks=state.tasks_by_status["assigned"] + state.tasks_by_status["running"],
@@ -127,6 +137,6 @@ def _report(state: State, incident: Incident, now: float) -> IncidentReport | No
         return broker_report(state, incident)
     if incident.kind == QUEUE:
         return queue_report(state, incident, now)
-    if incident.kind == "coordinator_failover":
+    if incident.kind == FAILOVER:
         return failover_report(state)
     return report(state.outage) if incident.kind == KIND and state.outage is not None else None

@@ -28,7 +28,7 @@ from recovery.entities import Incident, Loss, Pause, Predecessor, Worker
 from recovery.handlers import Handler
 from recovery.incident_reports import obstacles
 from recovery.indexes import index_breaker, index_worker
-from recovery.outages import BROKER, KIND, QUEUE, index_broker, note_opened, note_stage, open_stage
+from recovery.outages import BROKER, FAILOVER, KIND, QUEUE, index_broker, note_opened, note_stage, open_stage
 from recovery.pacing import dated
 from recovery.poison import MASS, pardon, refile
 from recovery.repair_entities import Returned
@@ -213,7 +213,7 @@ def status_changed(state: State, recorded: Recorded, event: SystemStatusChanged)
 def recovery_started(state: State, recorded: Recorded, event: SystemRecoveryStarted) -> bool:
     if event.incident_kind in state.incidents:
         return False
-    if event.incident_kind == "coordinator_failover":
+    if event.incident_kind == FAILOVER:
         state.failover_unreported = False
     if event.incident_kind == KIND:
         note_opened(state, recorded)

@@ -31,6 +31,7 @@ STAGES_MAX = 100
 KIND = "mass_worker_loss"
 BROKER: IncidentKind = "broker_outage"
 QUEUE: IncidentKind = "stalled_queue"
+FAILOVER: IncidentKind = "coordinator_failover"
 N = TypeVar("N", Lost, Charge)
 
 VERIFY_MARGIN_S = 1.0

@@ -1,11 +1,10 @@
 """The list of a suite's tests, as pytest itself collects them."""
 
 import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from events.credentials import VARIABLE
+from worker.environment import task_environment
 from worker.jobs import Collection, Suite
 from worker.kept_process import Limits
 from worker.slot_pytest import USAGE_ERROR, WarmPytest
@@ -19,7 +18,7 @@ async def collect(suite: Suite, *, env: Mapping[str, str] | None = None, timeout
     try:
         warm = WarmPytest(
             suite,
-            env={name: value for name, value in (os.environ if env is None else env).items() if name != VARIABLE},
+            env=task_environment(env),
             limits=LIMITS,
             listing=True,
             on_reports=lambda _: None,

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 
 from events.base import Event
 from events.clock import utc
 from events.envelope import Draft, Envelope, Recorded
 from projections import mapping
+from projections.rows import EventRow
 from projections.tables import TABLES
 from projections.working_set import Changes, WorkingSet
 
@@ -74,6 +76,19 @@ def changes(*events: Event, synthetic: str | None = None) -> Changes:
     rows = WorkingSet()
     mapping.apply(rows, records(*events, synthetic=synthetic))
     return rows.take_changes()
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, sequence: int) -> None:
+    """From here on the row of that event holds a time that no buffer and no TIMESTAMP can hold."""
+    made = mapping._event
+
+    def spoilt(recorded: Recorded, envelope: Envelope, event: Event) -> EventRow:
+        row = made(recorded, envelope, event)
+        if recorded.sequence == sequence:
+            row.recorded_at = 2**70
+        return row
+
+    monkeypatch.setattr(mapping, "_event", spoilt)
 
 
 def at(sequence: int) -> int:

@@ -22,7 +22,7 @@ from projections.errors import Refused, Unreadable, WriteFailed
 from projections.tables import ALL_TABLES, SCHEMA_VERSION, TABLES
 from projections.views import VIEWS
 from tests.projections.farm import Farm
-from tests.projections.histories import dump, garbage, record, recorded_from, select
+from tests.projections.histories import dump, garbage, record, recorded_from, select, spoil
 from tests.projections.test_resource_impact import measured
 
 WORK = CommandWork(argv=("true",), cwd="/srv")
@@ -139,15 +139,7 @@ def test_what_an_older_program_parked_and_this_one_understands_is_outdated(tmp_p
 
 def test_a_value_that_the_database_refuses_is_parked_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No event does this today; the next kind of event may."""
-    made = mapping._event
-
-    def spoilt(recorded: Any, envelope: Any, event: Any) -> Any:
-        row = made(recorded, envelope, event)
-        if recorded.sequence == 123:
-            row.recorded_at = 2**70  # which no TIMESTAMP can be
-        return row
-
-    monkeypatch.setattr(mapping, "_event", spoilt)
+    spoil(monkeypatch, 123)
     path = filled(tmp_path / "history.duckdb")
     found = dump(path)
     assert [(row[0], row[3].startswith(mapping.REFUSED)) for row in found["parked_events"]] == [(123, True)]

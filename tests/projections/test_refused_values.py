@@ -1,7 +1,6 @@
 """Values that no table can hold, in a batch on its way from a real broker into a file."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,7 @@ from events.task import TaskAssigned
 from events.work import CommandWork
 from events.writer import Writer
 from projections import mapping
-from tests.projections.histories import select
+from tests.projections.histories import select, spoil
 from tests.projections.test_projector import catch_up, fill
 
 
@@ -18,15 +17,7 @@ async def test_what_the_database_refuses_is_parked_and_the_rest_goes_on(
     tmp_path: Path, log: JetStreamLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the rows cannot be made of it, or cannot be stored."""
-    made = mapping._event
-
-    def spoilt(recorded: Any, envelope: Any, event: Any) -> Any:
-        row = made(recorded, envelope, event)
-        if recorded.sequence == 123:
-            row.recorded_at = 2**70  # which no buffer can hold
-        return row
-
-    monkeypatch.setattr(mapping, "_event", spoilt)
+    spoil(monkeypatch, 123)
     monkeypatch.setattr(mapping, "_too_large", lambda event: None)
     path = tmp_path / "history.duckdb"
     await fill(log)

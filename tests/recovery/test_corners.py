@@ -21,7 +21,9 @@ def test_an_incident_that_is_open_is_not_begun_again() -> None:
     assert story.state.ignored["system.recovery_started"] == 1
 
 
-def test_a_worker_passed_over_for_its_former_task_is_first_in_turn_for_the_next() -> None:
+def handed_back() -> tuple[Story, str | None, str | None]:
+    """Its former worker stands first in the line, then comes the one that has just finished, and t1 is to be given
+    away; nobody leads. And the names of the two."""
     story = Story()
     story.join("w1", "w2")
     story.tell(submitted("t1"), submitted("t2"))
@@ -29,8 +31,12 @@ def test_a_worker_passed_over_for_its_former_task_is_first_in_turn_for_the_next(
     story.start("t2")
     story.leading = False
     story.give_back("t1")
-    # The one that has just finished goes to the end of the line: the former worker stands before it.
     story.finish("t2")
+    return story, former, other
+
+
+def test_a_worker_passed_over_for_its_former_task_is_first_in_turn_for_the_next() -> None:
+    story, former, other = handed_back()
     story.tell(submitted("t3"))
     story.leading = True
     story.settle()
@@ -57,14 +63,7 @@ def test_whoever_is_looked_up_before_its_patience_is_used_up_owes_nothing_and_ho
 
 
 def test_and_so_it_is_where_its_former_task_and_the_next_one_wait_together() -> None:
-    story = Story()
-    story.join("w1", "w2")
-    story.tell(submitted("t1"), submitted("t2"))
-    former, other = story.task("t1").worker_id, story.task("t2").worker_id
-    story.start("t2")
-    story.leading = False
-    story.give_back("t1")
-    story.finish("t2")
+    story, former, other = handed_back()
     assert story.lead()
     assert story.task("t1").status == "queued"
     story.tell(submitted("t3"))
