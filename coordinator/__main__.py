@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coordinator.commands.common import command_app
-from coordinator.faults import run_at_the_door
+from coordinator.faults import INTERRUPTED, run_at_the_door
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,10 @@ def coordinator(
 
     configure_logs(logging.DEBUG if verbose else logging.INFO)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+        try:
+            runner.run(_serve(settings))
+        except asyncio.CancelledError:
+            raise typer.Exit(INTERRUPTED) from None
 
 
 async def _serve(settings: "Settings") -> None:

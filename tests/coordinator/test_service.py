@@ -234,6 +234,15 @@ async def test_it_ends_in_order_when_told_to(tmp_path: Path, number: signal.Sign
     assert "Traceback" not in (tmp_path / "stderr").read_text()
 
 
+async def test_who_cannot_wait_for_its_end_is_shown_no_traceback(tmp_path: Path) -> None:
+    program = await started(tmp_path)
+    children = await program.both_children()
+    program.process.send_signal(signal.SIGINT)
+    assert await program.end(signal.SIGTERM) in (0, 130), "0: it had ended before it heard the second one"
+    await until(lambda: not any(map(is_alive, children)), 15, "the end of its children")
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="parents' deaths are told by the kernel on Linux only")
 async def test_kill_9_leaves_nothing_behind_and_the_next_one_goes_on(tmp_path: Path) -> None:
     program = await started(tmp_path)
