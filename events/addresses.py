@@ -4,6 +4,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from events.credentials import VARIABLE
+from events.errors import without_secret
 
 PORT = 4222
 SCHEMES = ("nats", "tls")
@@ -21,17 +22,17 @@ def addresses(text: str) -> list[Address]:
     Raises:
         ValueError: one of them is no address; the message says which, and why.
     """
+    if "@" in text:
+        raise ValueError(
+            f"the address of {without_secret(text)!r} holds a password or a token, which everybody on this machine "
+            f"could read: put it into a file, and name that in {VARIABLE}"
+        )
     return [_address(part.strip()) for part in text.split(",")]
 
 
 def _address(text: str) -> Address:
     url = text if "://" in text else f"nats://{text}"
     parsed = urlsplit(url)
-    if "@" in parsed.netloc:
-        raise ValueError(
-            f"the address of {parsed.netloc.rpartition('@')[2]!r} holds a password or a token, which everybody on this "
-            f"machine could read: put it into a file, and name that in {VARIABLE}"
-        )
     if parsed.scheme not in SCHEMES or not parsed.hostname:
         raise ValueError(f"{text!r} is not an address of the form nats://HOST:PORT")
     try:

@@ -1,6 +1,11 @@
 """What can go wrong between a program and the log, by whose matter it is."""
 
 
+def without_secret(url: str) -> str:
+    """What may be repeated of an address: a password that somebody wrote into it goes into no log."""
+    return url.rpartition("@")[2]
+
+
 class LogError(Exception):
     """Base of everything that the log raises."""
 
@@ -9,11 +14,11 @@ class Unreachable(LogError):
     """No broker answered at `url` within the time allowed. The operator's matter."""
 
     def __init__(self, url: str, detail: str) -> None:
+        self.url = without_secret(url)
         super().__init__(
-            f"no NATS server answers at {url} ({detail}); start one with 'nats-server -js' there, or give another "
+            f"no NATS server answers at {self.url} ({detail}); start one with 'nats-server -js' there, or give another "
             f"--nats-url"
         )
-        self.url = url
 
 
 class Unwelcome(Unreachable):
@@ -23,8 +28,8 @@ class Unwelcome(Unreachable):
     exit_code = 5
 
     def __init__(self, url: str, detail: str) -> None:
-        LogError.__init__(self, f"no connection to the broker at {url}: {detail}")
-        self.url = url
+        self.url = without_secret(url)
+        LogError.__init__(self, f"no connection to the broker at {self.url}: {detail}")
 
 
 class CredentialsUnusable(LogError):

@@ -34,8 +34,8 @@ def worker(
 ) -> None:
     """Runs tasks for a coordinator. SIGTERM drains it, a second one ends it at once.
 
-    Ends with 0 when it stopped in order, 2 for a wrong option, 3 when the broker cannot be reached, 4 when another
-    worker took over its id, 1 otherwise.
+    Ends with 0 when it stopped in order, 2 for a wrong option or credentials that cannot be read, 3 when the broker
+    cannot be reached, 4 when another worker took over its id, 5 when the broker refuses its credentials, 1 otherwise.
     """
     if log_level not in LEVELS:
         _refuse(f"--log-level {log_level!r} is none of {', '.join(LEVELS)}")

@@ -50,6 +50,7 @@ logger = structlog.get_logger(__name__)
 
 STOPPED = 0
 FAILED = 1
+MISUSED = 2
 UNREACHABLE = 3
 SUPERSEDED = 4
 FLUSH_S_MAX = 30.0

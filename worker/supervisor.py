@@ -4,8 +4,8 @@ import asyncio
 import signal
 
 from events.connection import Connection
-from events.errors import LogError
-from worker.agent import UNREACHABLE
+from events.errors import CredentialsUnusable, LogError, Unwelcome
+from worker.agent import MISUSED, UNREACHABLE
 from worker.bystander import Bystander, leave_bystander
 from worker.endings import Ending
 from worker.options import Options
@@ -27,6 +27,10 @@ async def _serve(options: Options, bystander: Bystander) -> Ending:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, supervisor.terminate)
         return await supervisor.run()
+    except CredentialsUnusable as error:
+        return Ending(MISUSED, str(error))
+    except Unwelcome as error:
+        return Ending(error.exit_code, str(error))
     except LogError as error:
         return Ending(UNREACHABLE, str(error))
 

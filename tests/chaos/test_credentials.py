@@ -144,10 +144,14 @@ def _commands(farm: GuardedFarm) -> None:
         assert refused.stderr.count("\n") == 1
         assert "it refuses the credentials, or wants some and RESURGAM_CREDENTIALS names none" in refused.stderr
         assert "guessed" not in refused.stderr
+    impostor = farm.command("worker", "--worker-id", "w9", shown=farm.shown("w1", "guessed"))
+    assert (impostor.returncode, impostor.stderr.count("\n")) == (5, 1), impostor.stderr
     path = Path(farm.shown("reader", "anything")[VARIABLE])
     path.chmod(0o644)
     open_to_all = farm.command("workers", shown={VARIABLE: str(path)})
     assert (open_to_all.returncode, f"chmod 600 {path}" in open_to_all.stderr) == (4, True)
+    careless = farm.command("worker", "--worker-id", "w9", shown={VARIABLE: str(path)})
+    assert (careless.returncode, f"chmod 600 {path}" in careless.stderr) == (2, True)
 
 
 def _nothing_is_told(farm: GuardedFarm) -> None:
