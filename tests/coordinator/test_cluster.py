@@ -70,6 +70,13 @@ def send(cluster: LocalCluster, name: str, number: signal.Signals) -> None:
     os.kill(pid, number)
 
 
+def stands_still(cluster: LocalCluster, name: str) -> bool:
+    """All of its threads: on busy processors the last of them runs on for some ten milliseconds, in which it stores an
+    append that it was sent."""
+    threads = Path(f"/proc/{cluster.nodes[name].pid}/task").iterdir()
+    return {(one / "stat").read_text().rpartition(")")[2].split()[0] for one in threads} == {"T"}
+
+
 async def test_the_log_keeps_its_promises_on_three_nodes(tmp_path: Path) -> None:
     async with running(tmp_path) as (_, bus):
         assert {one.replicas for one in await ensure_streams(bus, STREAMS)} == {3}
@@ -116,6 +123,8 @@ async def test_an_append_that_is_on_its_way_may_be_sent_again(tmp_path: Path, co
         for name in others:
             send(cluster, name, signal.SIGSTOP)
         try:
+            for name in others:
+                await until(lambda name=name: stands_still(cluster, name), what="the node to stop")  # type: ignore[misc]
             drafts = [writer.draft(FACT) for _ in range(count)]
             storing = asyncio.create_task(append_until_stored(log, drafts, patience_s=20))
             done, _ = await asyncio.wait({storing}, timeout=3.0)  # the second try meets the first
