@@ -92,6 +92,10 @@ class _Client(Client):
 
     async def _attempt_reconnect(self) -> None:
         self.abandon()
+        if self._transport is not None:
+            # Its end is one future for all that wait for it: a `close` that cancels us would cancel that, and itself.
+            with contextlib.suppress(OSError):
+                await asyncio.shield(self._transport.wait_closed())
         await super()._attempt_reconnect()
 
     def abandon(self) -> None:

@@ -15,7 +15,7 @@ from coordinator.broker import EmbeddedBroker
 from events import connection
 from events.connection import Connection
 from events.errors import Unreachable
-from tests.conftest import _await_ports, nats_server_binary
+from tests.conftest import BrokerProcess, _await_ports, nats_server_binary
 from tests.waiting import until
 
 Talk = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -154,3 +154,14 @@ async def test_a_broker_that_stands_still_for_a_while_is_waited_for(tmp_path: Pa
         await bus.close()
     finally:
         await broker.stop()
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_connection_is_closed_at_any_step_of_its_loss(broker: BrokerProcess, steps: int) -> None:
+    bus = await Connection.connect(broker.url, name="test")
+    lost = asyncio.create_task(bus._client._process_op_err(OSError("cut")))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await bus.close()
+    await lost
+    assert bus._client.is_closed
