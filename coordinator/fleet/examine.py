@@ -220,14 +220,11 @@ def _said(event: WorkerEvent) -> str:
 
 def _heartbeat(view: View, worker: Worker) -> LastHeartbeat | None:
     beat = view.state.last_beat(worker)
-    heard = view.vitals.last.get(worker.worker_id)
-    if heard is not None and heard.heartbeat is not None and heard.heartbeat.incarnation == worker.incarnation:
-        return LastHeartbeat(
-            sequence=heard.sequence,
-            stored_at=utc(heard.time),
-            age_s=_age(view, heard.time),
-            content=heard.heartbeat,
-        )
+    heard = view.vitals.last(worker.worker_id)
+    if heard is not None:
+        sequence, time, content = heard
+        if content.incarnation == worker.incarnation:
+            return LastHeartbeat(sequence=sequence, stored_at=utc(time), age_s=_age(view, time), content=content)
     if beat is None:
         return None
     return LastHeartbeat(sequence=beat.sequence, stored_at=utc(beat.time), age_s=_age(view, beat.time), content=None)

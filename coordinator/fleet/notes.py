@@ -11,7 +11,7 @@ from events.envelope import Recorded
 from events.heartbeats import HeartbeatReader
 from events.kinds import AnyEvent
 from events.system import DetectorDegraded, LeaderElected
-from events.worker import RecordedHeartbeat, WorkerRegistered
+from events.worker import Heartbeat, RecordedHeartbeat, WorkerRegistered
 
 E = TypeVar("E", bound=Event)
 W = TypeVar("W", bound=WorkerEvent)
@@ -109,20 +109,41 @@ def _noted(recorded: Recorded, event: E) -> Noted[E]:
     return Noted(event, recorded.id, recorded.sequence, recorded.time, recorded.synthetic)
 
 
+_Content = msgspec.defstruct(
+    "_Content", [(field.name, field.type) for field in msgspec.structs.fields(Heartbeat)], array_like=True
+)
+"""A heartbeat without the names of what it says."""
+_encoder = msgspec.msgpack.Encoder()
+_vital = msgspec.msgpack.Decoder(tuple[int, float, _Content])  # type: ignore[valid-type]
+
+
 class Vitals:
-    """The last heartbeat of each worker, whichever incarnation sent it."""
+    """The last heartbeat of each worker, whichever incarnation sent it. Packed: of a large farm nobody looks at most of
+    them, and as an object each takes three times as much."""
 
     def __init__(self) -> None:
-        self.last: dict[str, RecordedHeartbeat] = {}
+        self._last: dict[str, bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self._last)
 
     def take(self, batch: Sequence[RecordedHeartbeat]) -> None:
-        for recorded in batch:
-            if recorded.heartbeat is not None:
-                self.last[recorded.heartbeat.worker_id] = recorded
+        for sequence, time, heartbeat in batch:
+            if heartbeat is not None:
+                content = msgspec.structs.astuple(heartbeat)
+                self._last[heartbeat.worker_id] = _encoder.encode((sequence, time, content))
+
+    def last(self, worker_id: str) -> tuple[int, float, Heartbeat] | None:
+        """With its sequence, and the broker's time, in seconds since the epoch."""
+        packed = self._last.get(worker_id)
+        if packed is None:
+            return None
+        sequence, time, content = _vital.decode(packed)
+        return sequence, time, Heartbeat(**msgspec.structs.asdict(content))
 
     def forget(self) -> None:
         """The broker has lost some of them."""
-        self.last.clear()
+        self._last.clear()
 
 
 class Overheard:

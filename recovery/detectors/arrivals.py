@@ -4,14 +4,20 @@ Folded from the stream HEARTBEATS alone, and from its last heartbeats alone: who
 wherever the reading began.
 """
 
-from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf
+from struct import Struct
 from typing import NamedTuple
 
 ARRIVALS_MAX = 32
-"""Heartbeats that are remembered of each worker, 264 bytes of times and as many of sequences."""
+"""Heartbeats that are remembered of each worker, in 384 bytes."""
+GAP_MAX = 2**32 // ARRIVALS_MAX - 1
+"""So many heartbeats of others between two of a worker, hours of a large farm, part what it did before from what it
+does now. It lets a ring keep the last 32 bits of a sequence."""
+ARRIVAL = Struct("<dI")
+"""Its time, and the last 32 bits of its sequence."""
+LOW = 2**32 - 1
 
 
 class Heard(NamedTuple):
@@ -25,42 +31,41 @@ class Heard(NamedTuple):
 class Arrivals:
     """The last heartbeats of one incarnation. A ring: constant in size, and cheap to add to."""
 
-    __slots__ = ("_count", "_sequences", "_times", "incarnation")
+    __slots__ = ("_count", "_last", "_ring", "incarnation")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
-        self._times = array("d", bytes(8 * ARRIVALS_MAX))
-        self._sequences = array("q", bytes(8 * ARRIVALS_MAX))
+        self._ring = bytearray(ARRIVAL.size * ARRIVALS_MAX)
         self._count = 0
-        """All that ever came."""
+        """All that came since the last great gap."""
+        self._last = 0
+        """Sequence of the last one."""
 
     @classmethod
     def of(cls, heard: Heard) -> "Arrivals":
         """Raises ValueError where that are more than a ring holds."""
-        arrivals = cls(heard.incarnation)
         count = len(heard.times)
         if count > ARRIVALS_MAX or len(heard.sequences) != count:
             raise ValueError(f"{count} arrivals with {len(heard.sequences)} sequences: {ARRIVALS_MAX} are remembered")
-        arrivals._times[:count] = array("d", heard.times)
-        arrivals._sequences[:count] = array("q", heard.sequences)
-        arrivals._count = count
+        arrivals = cls(heard.incarnation)
+        for time, sequence in zip(heard.times, heard.sequences, strict=True):
+            arrivals.add(time, sequence)
         return arrivals
 
     def heard(self) -> Heard:
-        order = self._order()
-        return Heard(
-            self.incarnation, [self._times[place] for place in order], [self._sequences[place] for place in order]
-        )
+        known = list(self._newest_first())[::-1]
+        return Heard(self.incarnation, [time for time, _ in known], [sequence for _, sequence in known])
 
     def __repr__(self) -> str:
         return f"Arrivals({self.incarnation}, {self.times()})"
 
     def add(self, time: float, sequence: int) -> None:
         """`time` by the broker's clock, seconds; `sequence` in the stream, each higher than the one before."""
-        place = self._count % ARRIVALS_MAX
-        self._times[place] = time
-        self._sequences[place] = sequence
+        if sequence - self._last > GAP_MAX:
+            self._count = 0
+        ARRIVAL.pack_into(self._ring, self._count % ARRIVALS_MAX * ARRIVAL.size, time, sequence & LOW)
         self._count += 1
+        self._last = sequence
 
     @property
     def full(self) -> bool:
@@ -69,21 +74,21 @@ class Arrivals:
 
     def times(self, behind: int = 0) -> list[float]:
         """Of the last heartbeats, oldest first; only of those behind that sequence."""
-        return [self._times[place] for place in self._order() if self._sequences[place] > behind]
+        return [time for time, sequence in self._newest_first() if sequence > behind][::-1]
 
-    def _order(self) -> list[int]:
-        """The places that are filled, by time."""
-        first = self._count % ARRIVALS_MAX if self.full else 0
-        return [*range(first, min(self._count, ARRIVALS_MAX)), *range(first)]
+    def _newest_first(self) -> Iterator[tuple[float, int]]:
+        """Times and sequences."""
+        last = self._last
+        for number in range(self._count - 1, max(self._count - ARRIVALS_MAX, 0) - 1, -1):
+            time, low = ARRIVAL.unpack_from(self._ring, number % ARRIVALS_MAX * ARRIVAL.size)
+            yield time, last - (last - low & LOW)
 
     def unbroken_since(self, gap_max: float, behind: int = 0) -> float:
         """The time of the first one from which on each has come within `gap_max` seconds of the one before, and not by
         a clock that was set back between them; infinite where there is none behind that sequence."""
         since = inf
-        for place in range(self._count - 1, max(self._count - ARRIVALS_MAX, 0) - 1, -1):
-            index = place % ARRIVALS_MAX
-            time = self._times[index]
-            if self._sequences[index] <= behind or (since != inf and not 0.0 <= since - time <= gap_max):
+        for time, sequence in self._newest_first():
+            if sequence <= behind or (since != inf and not 0.0 <= since - time <= gap_max):
                 break
             since = time
         return since

@@ -5,8 +5,8 @@ the numbers that they bear themselves, so whoever has read as far knows the same
 whatever the policy is.
 """
 
-from array import array
 from math import isnan, nan
+from struct import Struct
 from typing import NamedTuple, Self
 
 from events.worker import Heartbeat
@@ -14,20 +14,25 @@ from events.worker import Heartbeat
 BEATS_PER_SAMPLE = 5
 """Ten seconds at the default interval."""
 SAMPLES_MAX = 25
-"""Of each worker, the newest of which is not complete yet: four minutes at the default interval, in 1,400 bytes."""
-FIRST = -1.0
+"""Of each worker, the newest of which is not complete yet: four minutes at the default interval, in 800 bytes."""
+FIRST = -1
 """Stands for the heartbeat before those of the first sample: whether that one is whole nobody knows."""
+GAP_MAX = 2**32 // (SAMPLES_MAX * BEATS_PER_SAMPLE) - 1
+"""So many heartbeats of others between two of a worker, hours of a large farm, part what it showed before from what it
+shows now. It lets a ring keep the last 32 bits of a sequence."""
+GAUGE_MAX = 2.0**127
+"""Fits a float of 32 bits."""
 
 
 class Sample(NamedTuple):
     """Of a few heartbeats in a row the best value each, so that peaks do not count: what a collector of garbage takes
-    back at once was never short. Not a number: unknown."""
+    back at once was never short. Gauges are rounded to 24 bits; not a number: unknown."""
 
     time: float
     """Of the first of them, by the broker's clock."""
-    sequence: float
+    sequence: int
     """Of the same one, in the stream."""
-    before: float
+    before: int
     """Of the heartbeat before it, which shows that none of the sample's own was missed."""
     memory_available_bytes: float
     disk_free_bytes: float
@@ -36,7 +41,13 @@ class Sample(NamedTuple):
     """Memory of the agent and of all that it has started."""
 
 
-WIDTH = len(Sample._fields)
+ROW = Struct("<dIIffff")
+"""A sample: its time, the last 32 bits of its sequence, how far the heartbeat before it is back (0: unknown), its
+gauges."""
+TIME = Struct("<d")
+GAUGES = Struct("<ffff")
+GAUGES_AT = ROW.size - GAUGES.size
+LOW = 2**32 - 1
 
 
 class Known(NamedTuple):
@@ -45,8 +56,8 @@ class Known(NamedTuple):
     incarnation: int
     seen: int
     bucket: int
-    last: float
-    ring: list[float]
+    last: int
+    ring: bytes
 
 
 class Trend:
@@ -56,7 +67,7 @@ class Trend:
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
-        self._ring = array("d")
+        self._ring = bytearray()
         self._count = 0
         """All that ever came, the incomplete one included."""
         self._bucket = -1
@@ -70,64 +81,64 @@ class Trend:
         Raises:
             ValueError: its parts do not fit together.
         """
-        if len(known.ring) != min(known.seen, SAMPLES_MAX) * WIDTH:
-            raise ValueError(f"{len(known.ring)} values of {known.seen} samples")
+        if len(known.ring) != min(known.seen, SAMPLES_MAX) * ROW.size:
+            raise ValueError(f"{len(known.ring)} bytes of {known.seen} samples")
         trend = cls(known.incarnation)
-        trend._ring = array("d", known.ring)
+        trend._ring = bytearray(known.ring)
         trend._count, trend._bucket, trend._last = known.seen, known.bucket, known.last
         return trend
 
     def known(self) -> Known:
-        return Known(self.incarnation, self._count, self._bucket, self._last, list(self._ring))
+        return Known(self.incarnation, self._count, self._bucket, self._last, bytes(self._ring))
 
     def __repr__(self) -> str:
         return f"Trend({self.incarnation}, {self.samples()})"
 
     def add(self, heartbeat: Heartbeat, time: float, sequence: int) -> bool:
         """Takes the next heartbeat of the incarnation. Whether the complete samples are others now."""
+        if sequence - self._last > GAP_MAX and self._last != FIRST:
+            self._forget()
+            self._bucket, self._last = -1, FIRST
         bucket = heartbeat.beat // BEATS_PER_SAMPLE
         if bucket == self._bucket:
             self._improve(heartbeat)
-            self._last = float(sequence)
+            self._last = sequence
             return False
         self._bucket = bucket
-        if self._count and time <= self._ring[self._place(self._count - 1)]:
+        if self._count and time <= TIME.unpack_from(self._ring, self._place(self._count - 1))[0]:
             # The broker's clock was set back: nobody knows how long ago the others were.
-            self._count = 0
-            del self._ring[:]
-        available, disk = heartbeat.memory_available_bytes, heartbeat.disk_free_bytes
-        row = (
-            time,
-            sequence,
-            self._last,
-            nan if available is None else available,
-            nan if disk is None else disk,
-            heartbeat.loop_lag_s,
-            _own_bytes(heartbeat),
-        )
+            self._forget()
+        back = 0 if self._last == FIRST else sequence - self._last
+        row = ROW.pack(time, sequence & LOW, back, *_gauges(heartbeat))
         if self._count < SAMPLES_MAX:
-            self._ring.extend(row)
+            self._ring += row
         else:
             place = self._place(self._count)
-            self._ring[place : place + WIDTH] = array("d", row)
+            self._ring[place : place + ROW.size] = row
         self._count += 1
-        self._last = float(sequence)
+        self._last = sequence
         return True
 
+    def _forget(self) -> None:
+        self._count = 0
+        self._ring.clear()
+
     def _improve(self, heartbeat: Heartbeat) -> None:
-        ring, place = self._ring, self._place(self._count - 1)
-        available, disk, own = heartbeat.memory_available_bytes, heartbeat.disk_free_bytes, _own_bytes(heartbeat)
+        place = self._place(self._count - 1) + GAUGES_AT
+        available, disk, lag, own = GAUGES.unpack_from(self._ring, place)
+        now_available, now_disk, now_lag, now_own = _gauges(heartbeat)
         # A comparison with what is unknown is false: then whatever is known is better.
-        if available is not None and not ring[place + 3] >= available:
-            ring[place + 3] = available
-        if disk is not None and not ring[place + 4] >= disk:
-            ring[place + 4] = disk
-        ring[place + 5] = min(ring[place + 5], heartbeat.loop_lag_s)
-        if not (isnan(own) or ring[place + 6] <= own):
-            ring[place + 6] = own
+        GAUGES.pack_into(
+            self._ring,
+            place,
+            available if available >= now_available or isnan(now_available) else now_available,
+            disk if disk >= now_disk or isnan(now_disk) else now_disk,
+            min(lag, now_lag),
+            own if own <= now_own or isnan(now_own) else now_own,
+        )
 
     def _place(self, number: int) -> int:
-        return number % SAMPLES_MAX * WIDTH
+        return number % SAMPLES_MAX * ROW.size
 
     @property
     def full(self) -> bool:
@@ -142,7 +153,7 @@ class Trend:
     def ends(self, behind: int = 0) -> tuple[Sample, Sample] | None:
         """The first and the last of these, at a cost that does not grow with their number; None: there are not two."""
         number, last = self._oldest, self._count - 2
-        while number < last and self._ring[self._place(number) + 2] <= behind:
+        while number < last and self._sample(number).before <= behind:
             number += 1  # only after a loss of heartbeats, and at the beginning
         return (self._sample(number), self._sample(last)) if number < last else None
 
@@ -151,10 +162,16 @@ class Trend:
         return max(0, self._count - SAMPLES_MAX)
 
     def _sample(self, number: int) -> Sample:
-        place = self._place(number)
-        return Sample(*self._ring[place : place + WIDTH])
+        time, low, back, *gauges = ROW.unpack_from(self._ring, self._place(number))
+        sequence = self._last - (self._last - low & LOW)
+        return Sample(time, sequence, sequence - back if back else FIRST, *gauges)
 
 
-def _own_bytes(heartbeat: Heartbeat) -> float:
-    tasks = heartbeat.tasks_memory_bytes
-    return nan if tasks is None else float(heartbeat.memory_bytes + tasks)
+def _gauges(heartbeat: Heartbeat) -> tuple[float, float, float, float]:
+    available, disk, own = heartbeat.memory_available_bytes, heartbeat.disk_free_bytes, heartbeat.tasks_memory_bytes
+    return (
+        nan if available is None else available,
+        nan if disk is None else disk,
+        max(-GAUGE_MAX, min(heartbeat.loop_lag_s, GAUGE_MAX)),
+        nan if own is None else float(heartbeat.memory_bytes + own),
+    )

@@ -270,7 +270,7 @@ async def test_the_leader_answers_over_http(broker: BrokerProcess, streams: Stre
             await join(farm, worker_id)
         assert service._leadership is not None
         vitals = service._leadership._vitals
-        await until(lambda: len(vitals.last) == 2, 10, "both workers")
+        await until(lambda: len(vitals) == 2, 10, "both workers")
         answer = (await ask(server, "/api/health")).content
         assert (answer["healthy"], answer["status"]) == (True, "healthy")
         assert answer["leader"]["coordinator_id"] == service.coordinator_id

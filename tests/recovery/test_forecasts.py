@@ -12,6 +12,7 @@ from events.worker import Heartbeat
 from recovery.forecasts import BEATS_PER_SAMPLE, BLOCK, PREDICTORS, SAMPLES_MAX, Attempts, FarmAttempts, Outlook, Trend
 from recovery.forecasts.errors import forget, note, unlikely
 from recovery.forecasts.robust import level, slope, tau
+from recovery.forecasts.trend import GAP_MAX
 
 GIB = float(1 << 30)
 POLICY = Policy()
@@ -129,6 +130,40 @@ def test_whoever_has_forgotten_and_whoever_is_told_to_agree() -> None:
                 late.add(heartbeat, 2.0 * number, number)
             assert repr(whole.samples(lost)) == repr(late.samples(lost))
             assert repr(whole.ends(lost)) == repr(late.ends(lost))
+
+
+def test_sequences_of_any_size_are_told_exactly() -> None:
+    behind = 5 * 2**32 - 12
+    small, great = trend_of(beats_of(*falling(GIB / 100, 10))), Trend(1)
+    for number, heartbeat in enumerate(beats_of(*falling(GIB / 100, 10)), 1):
+        great.add(heartbeat, 2.0 * number, behind + number)
+    assert [(one.sequence - behind, one.before - behind) for one in great.samples()] == [
+        (one.sequence, one.before) for one in small.samples()
+    ]
+    assert [one.sequence - behind for one in great.samples(behind + 20)] == [one.sequence for one in small.samples(20)]
+
+
+@pytest.mark.parametrize("alone", [BEATS_PER_SAMPLE, BEATS_PER_SAMPLE + 2], ids=["between samples", "within one"])
+def test_behind_a_great_gap_a_row_begins_anew(alone: int) -> None:
+    """Whoever has read what was before it knows no more than who has not."""
+    beats = beats_of(*falling(GIB / 100, 6))
+    whole, late = Trend(1), Trend(1)
+    for number, heartbeat in enumerate(beats):
+        sequence = number + 1 + (GAP_MAX if number >= alone else 0)
+        whole.add(heartbeat, 2.0 * number, sequence)
+        if number >= alone:
+            late.add(heartbeat, 2.0 * number, sequence)
+            assert repr(whole.known()) == repr(late.known())
+    assert whole.samples()
+
+
+@pytest.mark.parametrize("lag", [1e300, -1e300])
+def test_a_gauge_may_say_anything(lag: float) -> None:
+    """Everybody may write heartbeats."""
+    trend = trend_of(beats_of(*[float(2**62)] * 3, lag=lag))
+    (sample,) = trend.samples()
+    assert (sample.loop_lag_s > 0) == (lag > 0)
+    assert sample.memory_available_bytes == 2.0**62
 
 
 def test_a_clock_that_is_set_back_begins_a_new_row() -> None:

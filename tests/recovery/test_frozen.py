@@ -22,7 +22,7 @@ from recovery.decide_tasks import requeues_due
 from recovery.detectors import ARRIVALS_MAX, Arrivals, Detector, Heard
 from recovery.entities import Ends, Mark, Row, Task, Worker
 from recovery.fitness import KINDS_MAX, ends_of
-from recovery.forecasts.trend import WIDTH, Known, Trend
+from recovery.forecasts.trend import ROW, Known, Trend
 from recovery.frozen import AVAILABLE, Unreadable, freeze, thaw
 from recovery.needs import stranding_due
 from recovery.queue import ByPriority, WaitingTasks
@@ -154,7 +154,7 @@ class Sample:
             type(None): None,
             Policy: Policy(infrastructure_retries=self._count % 90, overrides=(SLOW_WORKERS,)),
             Arrivals: Arrivals.of(Heard(self._count, [1.5, 2.5], [self._count, self._count + 1])),
-            Trend: Trend.of(Known(self._count, 1, 2, 3.5, [self._count + 0.5] * WIDTH)),
+            Trend: Trend.of(Known(self._count, 1, 2, self._count, bytes([self._count % 256] * ROW.size))),
             Timers: Timers.of({f"s{self._count}": self._count + 0.5}),
             Detector: None,
             Ends: Ends(*([self._count] * 4)),
@@ -234,8 +234,8 @@ def test_more_arrivals_than_are_remembered_are_refused() -> None:
         Arrivals.of(Heard(7, [1.0] * (ARRIVALS_MAX + 1), [1] * (ARRIVALS_MAX + 1)))
     with pytest.raises(ValueError, match="1 arrivals with 2 sequences"):
         Arrivals.of(Heard(7, [1.0], [1, 2]))
-    with pytest.raises(ValueError, match="8 values of 1 samples"):
-        Trend.of(Known(7, 1, 2, 3.5, [1.0] * 8))
+    with pytest.raises(ValueError, match="8 bytes of 1 samples"):
+        Trend.of(Known(7, 1, 2, 3, bytes(8)))
 
 
 def test_former_rules_are_still_held_to() -> None:
