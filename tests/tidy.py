@@ -38,7 +38,7 @@ DRIVERS: Mapping[str, str] = {
 }
 PURE_LIBRARIES = _words("""
     __future__ abc array base64 bisect collections contextlib copy dataclasses datetime decimal enum fractions functools
-    hashlib heapq itertools math msgspec operator re statistics string textwrap types typing zlib
+    hashlib heapq itertools math msgspec operator re statistics string struct textwrap types typing zlib
 """)
 IMPURE_NAMES = frozenset(
     {
