@@ -189,9 +189,10 @@ class Agent:
         elif isinstance(event, WorkerRecoveryProbed):
             if event.incarnation == tenure.incarnation:
                 self._answer_probe(recorded, event)
-        elif isinstance(event, WorkerClaimed) or (
-            isinstance(event, WorkerRegistered) and recorded.id not in self._registration.ids
-        ):
+        elif isinstance(event, WorkerClaimed):
+            if event.incarnation >= tenure.incarnation:
+                await self._give_way(tenure, recorded, event)
+        elif isinstance(event, WorkerRegistered) and recorded.id not in self._registration.ids:
             await self._give_way(tenure, recorded, event)
         return tenure
 

@@ -5,8 +5,9 @@ nothing of these runs any more, even if another process under the same id is ali
 copied configuration, a pod that was moved, a machine that was restored from an image. Therefore a new supervisor asks
 the log whether the last incarnation is over, and if not:
 
-1. It says so in an event (`WorkerClaimed`), at which whoever lives under this id stops all that it runs, says
-   `WorkerStopped`, and ends with a code of its own, never to return.
+1. It says so in an event (`WorkerClaimed`), at which the incarnation that it names stops all that it runs, says
+   `WorkerStopped`, and ends with a code of its own, never to return; so does whoever is about to follow it. One that
+   has registered since is claimed anew: a claim that was long on its way ends nobody, for its maker may be gone.
 2. It waits until the incarnation is over by the log, until nothing holds its lifeline (on this machine), or until it
    has not been heard for so long that it must have fenced itself.
 
@@ -135,8 +136,12 @@ class Succession:
         self, bus: Bus, streams: Streams, log: EventLog, writer: Writer, worker_id: str, processes: Processes
     ) -> None:
         self._settled = 0
-        """Our last claim or registration, or where the log ended when nobody was there. Whoever had registered before
-        it is over, or has heard that he is to go; who had claimed before it finds us, and claims again."""
+        """Our last claim or registration, or where the log ended when nobody was there. Whoever had claimed before it
+        finds us, and claims again."""
+        self._claimed = 0
+        """The last incarnation that has heard from us that it is to go."""
+        self._incarnation = 0
+        """Our own."""
         self.settling = 0
         """As long as this is not 0, another worker may live: no agent may be started, whoever orders it."""
         self._claims: set[str] = set()
@@ -173,7 +178,7 @@ class Succession:
             assert isinstance(event, WorkerRegistered)
             if self._is_ours(event):
                 return
-            if present.sequence > self._settled:
+            if present.sequence > self._claimed:
                 await self._claim(present)
                 continue  # somebody else may have registered until then
             if self._gone(event) or await until_answered(partial(self._fenced, present, event)):
@@ -198,6 +203,7 @@ class Succession:
         self._told.clear()
         try:
             self._settled = (await append_until_stored(self._log, [draft])).last
+            self._claimed = present.sequence
         finally:
             self._told.set()
 
@@ -209,14 +215,18 @@ class Succession:
 
     def note_incarnation(self, incarnation: int) -> None:
         """Of our own."""
+        self._incarnation = incarnation
         self._settled = max(self._settled, incarnation)
 
     def note_lost_tail(self) -> None:
         """The log hands out the same sequences again."""
-        self._settled = 0
+        self._settled = self._claimed = self._incarnation = 0
 
     def comes_after_us(self, recorded: Recorded) -> bool:
         """A registration or claim that is not by one of our agents: whether it is a later process's. `told` first."""
+        event = recorded.event
+        if isinstance(event, WorkerClaimed) and event.incarnation < self._incarnation:
+            return False
         return recorded.sequence > self._settled and recorded.id not in self._claims
 
     def _is_ours(self, event: WorkerRegistered) -> bool:
@@ -290,11 +300,12 @@ class Registration:
         return False
 
     async def _was_claimed(self, last: Recorded) -> bool:
-        """Our supervisor has made this agent when it had seen to the end whoever had registered before its claim."""
+        """Our supervisor has made this agent when it had seen to the end whoever it had claimed."""
         claim = await self._log.last_on(f"worker.{self._worker_id}.claimed")
         return (
             claim is not None
             and isinstance(claim.event, WorkerClaimed)
             and claim.sequence > last.sequence
+            and claim.event.incarnation >= last.sequence
             and lifeline_of(claim.event) == self._lifeline
         )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
 import pytest
 
 from events.envelope import Draft
@@ -268,9 +269,9 @@ class MachineOfThree:
 
 
 @simulated
-async def test_a_claim_covers_whoever_registers_while_it_is_made(scene: Scene) -> None:
+async def test_whoever_registers_while_a_claim_is_made_is_claimed_as_well(scene: Scene) -> None:
     bus, streams = scene.farm.bus, scene.farm.streams
-    await scene.farm.say(registration("first"))
+    first = (await scene.farm.say(registration("first"))).last
     log = OvertakenLog(bus, streams)
     processes = cast("Processes", MachineOfThree())
     succession = Succession(bus, streams, log, Writer(log, "supervisor/w1"), "w1", processes)
@@ -279,7 +280,30 @@ async def test_a_claim_covers_whoever_registers_while_it_is_made(scene: Scene) -
     assert not settling.done(), "the second one has not heard of it yet"
     await scene.farm.say(WorkerStopped(worker_id="w1", incarnation=log.second))
     await settling
-    assert len(await scene.farm.events(WorkerClaimed)) == 1
+    claims = [one.event for one in await scene.farm.events(WorkerClaimed)]
+    assert [claim.incarnation for claim in claims if isinstance(claim, WorkerClaimed)] == [first, log.second]
+
+
+@simulated
+async def test_nobody_gives_way_to_a_claim_of_an_incarnation_before_him(scene: Scene) -> None:
+    """It was long on its way, and its maker is gone. Seed 2684 with 200 faults."""
+    worker = scene.worker()
+    seen = await scene.started(worker)
+    first = seen.incarnation
+    worker.kill_agent()
+    await scene.farm.exit_of(seen)
+    await scene.farm.order_restart(seen)
+    seen = await registered(scene, seen)
+    await scene.farm.assign(seen, sim(600))
+    await scene.running("t1")
+    claim = WorkerClaimed(worker_id="w1", incarnation=first, host="ghost", pid=1)
+    await scene.farm.say(claim)
+    await scene.pass_time(LONG_S)
+    assert worker.alive
+    assert len(scene.executions.live()) == 1
+    await scene.farm.say(msgspec.structs.replace(claim, incarnation=seen.incarnation))
+    await has_given_way(worker)
+    assert scene.executions.live() == []
 
 
 @simulated

@@ -9,7 +9,7 @@ CLAIMS: tuple[Bug, ...] = (
         (
             "worker.succession:Succession._settle",
             """
-            if present.sequence > self._settled:
+            if present.sequence > self._claimed:
                 await self._claim(present)
                 continue  # somebody else may have registered until then
             """,
@@ -22,7 +22,7 @@ CLAIMS: tuple[Bug, ...] = (
         (
             "worker.succession:Succession._settle",
             "if self._gone(event) or await until_answered(partial(self._fenced, present, event)):",
-            "if present.sequence <= self._settled:",
+            "if present.sequence <= self._claimed:",
         ),
     ),
     bug(
@@ -40,11 +40,11 @@ CLAIMS: tuple[Bug, ...] = (
         (
             "worker.agent:Agent._handle",
             """
-            elif isinstance(event, WorkerClaimed) or (
-                isinstance(event, WorkerRegistered) and recorded.id not in self._registration.ids
-            ):
+            elif isinstance(event, WorkerClaimed):
+                if event.incarnation >= tenure.incarnation:
+                    await self._give_way(tenure, recorded, event)
             """,
-            "elif isinstance(event, WorkerRegistered) and recorded.id not in self._registration.ids:",
+            "",
         ),
         (
             "worker.supervision:Supervisor._note",
