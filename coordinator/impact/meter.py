@@ -25,8 +25,12 @@ KEPT_S = 180.0
 """An outage is noticed within that, or its beginning is not measured."""
 LENGTH_S_MAX = 900.0
 """A stretch that takes longer is given up: what is compared then has little to do with the recovery."""
-HEARTBEATS_PER_S_MAX = 200
-"""Of a larger farm only some are looked at, evenly."""
+HEARTBEATS_PER_S_MAX = 100
+"""Of a larger farm only some are looked at, evenly: what is kept of them is kept for minutes."""
+BURST_S = 1.0
+"""As many as are allowed in that time may come at once."""
+KEPT_MAX = round(KEPT_S * (HEARTBEATS_PER_S_MAX + 2))
+"""Whatever the clock does."""
 OWN = ""
 """The host under which the coordinator's own samples go."""
 
@@ -124,8 +128,10 @@ class Meter:
     def __init__(self, coordinator_id: str, tell: Callable[[RecoveryMeasured], None]) -> None:
         self._coordinator_id = coordinator_id
         self._tell = tell
-        self._kept: deque[Sample] = deque()
+        self._kept: deque[Sample] = deque(maxlen=KEPT_MAX)
         self._stretch: _Stretch | None = None
+        self._paid_until = 0.0
+        """By the heartbeats taken so far, each of which pays for its share of a second."""
         self._quiet_since = 0.0
         """When the last outage ended."""
         self._spoilt = False
@@ -171,10 +177,13 @@ class Meter:
             self._stretch.add(sample)
 
     def heartbeats(self, batch: Sequence[RecordedHeartbeat], state: State) -> None:
-        """Those of a large farm are thinned out."""
-        seconds = max(1.0, batch[-1].time - batch[0].time) if batch else 1.0
-        step = max(1, round(len(batch) / (HEARTBEATS_PER_S_MAX * seconds)))
-        for recorded in batch[::step]:
+        """Those of a large farm are thinned out, however they come (generic cell rate algorithm, ITU-T I.371)."""
+        for recorded in batch:
+            ahead = self._paid_until - recorded.time
+            if BURST_S < ahead < 2 * BURST_S:  # further ahead, and the clock has been set back
+                continue
+            standing = ahead if 0.0 < ahead <= BURST_S else 0.0
+            self._paid_until = recorded.time + standing + 1 / HEARTBEATS_PER_S_MAX
             beat = recorded.heartbeat
             worker = None if beat is None else state.workers.get(beat.worker_id)
             if beat is None or worker is None:

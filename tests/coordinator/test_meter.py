@@ -4,7 +4,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import psutil
@@ -13,7 +14,17 @@ import pytest
 from coordinator.fleet.notes import Notes, Overheard
 from coordinator.fleet.tally import Tally
 from coordinator.impact import measuring
-from coordinator.impact.meter import AFTER_S, BEFORE_S, HEARTBEATS_PER_S_MAX, KEPT_S, LENGTH_S_MAX, OWN, Meter, Sample
+from coordinator.impact.meter import (
+    AFTER_S,
+    BEFORE_S,
+    HEARTBEATS_PER_S_MAX,
+    KEPT_MAX,
+    KEPT_S,
+    LENGTH_S_MAX,
+    OWN,
+    Meter,
+    Sample,
+)
 from coordinator.impact.own import OwnUse
 from events.clock import ClusterClock, utc
 from events.envelope import Recorded
@@ -260,21 +271,50 @@ def test_available_memory_is_unknown_where_any_machine_does_not_tell(farm: Watch
 def test_what_is_kept_is_bounded(farm: Watched) -> None:
     farm.wait(1000)
     assert len(farm.meter._kept) <= 2 * (KEPT_S + 1)
+
+
+def beats_at(times: Iterable[float]) -> list[RecordedHeartbeat]:
+    return [
+        RecordedHeartbeat(number, time, Heartbeat(worker_id="w1", incarnation=1, beat=number, sent_at=utc(EPOCH)))
+        for number, time in enumerate(times)
+    ]
+
+
+@pytest.mark.parametrize("together", [1, 7, 100_000])
+def test_those_of_a_large_farm_are_thinned_out_however_they_come(farm: Watched, together: int) -> None:
+    """They come as they are delivered: in many small batches, or all at once behind a pause."""
     state = State()
     for recorded in farm.telling.log:
         evolve(state, recorded)
-    beats = [
-        RecordedHeartbeat(
-            number, EPOCH + 2000, Heartbeat(worker_id="w1", incarnation=1, beat=number, sent_at=utc(EPOCH))
-        )
-        for number in range(10 * HEARTBEATS_PER_S_MAX)
-    ]
     farm.meter._kept.clear()
-    farm.meter.heartbeats(beats, state)
-    assert len(farm.meter._kept) == HEARTBEATS_PER_S_MAX
-    farm.meter.heartbeats([RecordedHeartbeat(9, EPOCH + 2000, None)], state)
+    seconds, rate = 20, 10 * HEARTBEATS_PER_S_MAX
+    beats = beats_at(EPOCH + 2000 + number / rate for number in range(seconds * rate))
+    for first in range(0, len(beats), together):
+        farm.meter.heartbeats(beats[first : first + together], state)
+    kept = Counter(int(sample.time - EPOCH - 2000 + 1e-6) for sample in farm.meter._kept)
+    assert len(kept) == seconds
+    assert max(kept.values()) <= 2 * HEARTBEATS_PER_S_MAX, "what may come at once, and its second's own"
+    assert {kept[second] for second in range(3, seconds)} <= set(
+        range(HEARTBEATS_PER_S_MAX - 1, HEARTBEATS_PER_S_MAX + 2)
+    )
+
+
+def test_a_clock_that_is_set_back_ends_no_sampling(farm: Watched) -> None:
+    state = State()
+    for recorded in farm.telling.log:
+        evolve(state, recorded)
+    farm.meter._kept.clear()
+    farm.meter.heartbeats(beats_at([EPOCH + 5000] * 500), state)
+    assert HEARTBEATS_PER_S_MAX <= len(farm.meter._kept) <= HEARTBEATS_PER_S_MAX + 1
+    farm.meter._kept.clear()
+    farm.meter.heartbeats(beats_at([EPOCH + 2000] * 500), state)
+    assert HEARTBEATS_PER_S_MAX <= len(farm.meter._kept) <= HEARTBEATS_PER_S_MAX + 1
+    farm.meter.heartbeats([RecordedHeartbeat(9, EPOCH + 2001, None)], state)
     farm.meter.heartbeats([], state)
-    assert len(farm.meter._kept) == HEARTBEATS_PER_S_MAX
+    assert len(farm.meter._kept) <= HEARTBEATS_PER_S_MAX + 1
+    farm.meter.heartbeats(beats_at([EPOCH + 5000] * 500), state)
+    farm.meter.heartbeats(beats_at(EPOCH + 2010 + number / 10 for number in range(3 * KEPT_MAX)), state)
+    assert len(farm.meter._kept) <= KEPT_MAX
 
 
 def test_own_use_is_that_of_all_processes_that_belong_here() -> None:
