@@ -58,7 +58,7 @@ def release_held(state: State, worker: Worker, recorded: Recorded) -> None:
     worker.running.clear()
     worker.hung_from = NEVER
     worker.revoked.clear()
-    worker.idled.clear()
+    worker.idled = ()
     clear(state, worker)
     for task_id in held:
         task = state.tasks[task_id]

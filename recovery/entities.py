@@ -178,7 +178,7 @@ class Worker:
     """When it last began, ended or handed back something, or came to have something to begin."""
     begun_sequence: int = 0
     """Of the last `TaskStarted` by it."""
-    idled: list[str] = field(default_factory=list)
+    idled: tuple[str, ...] = ()
     """What it has handed back on order, and had not begun in time, since it last began anything."""
     stall: Stall | None = None
     """Why it is stalled, or was when it failed."""
@@ -212,20 +212,20 @@ class Worker:
     made_up: str | None = None
     """Label of the event that began the present incarnation, or ended it, if that was synthetic."""
     attempt: Attempt | None = None
-    attempts_failed: list[float] = field(default_factory=list)
+    attempts_failed: tuple[float, ...] = ()
     """When attempts failed, within the policy's window."""
-    rungs_failed: list[FailedRung] = field(default_factory=list)
+    rungs_failed: tuple[FailedRung, ...] = ()
     """What was tried in them."""
     unavailable: dict[StrategyName, str] = field(default_factory=dict)
     """Strategies that a leader could not carry out for it at all, with its words; until it is back, or another policy
     comes into force."""
-    attempts_ended: list[float] = field(default_factory=list)
+    attempts_ended: tuple[float, ...] = ()
     """When attempts ended, whatever their end, within the policy's window."""
     recovered_at: float = 0.0
     """When an attempt last succeeded; 0.0 once it has failed again."""
     cordons: dict[CordonCause, Cordon] = field(default_factory=dict)
     """While there is one it gets no new work."""
-    flaps: list[float] = field(default_factory=list)
+    flaps: tuple[float, ...] = ()
     """When it failed and came back from that, within the policy's window, since it was last cordoned for it."""
     flap_cordons: int = 0
     """How often in a row it was cordoned for that."""

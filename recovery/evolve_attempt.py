@@ -124,11 +124,11 @@ def _ended(
     worker.attempt = None
     worker.event_id = recorded.id
     horizon = recorded.time - state.policy.recovery_attempts_window
-    worker.attempts_failed = [at for at in worker.attempts_failed if at > horizon]
-    worker.attempts_ended = [at for at in worker.attempts_ended if at > horizon]
-    worker.rungs_failed = [rung for rung in worker.rungs_failed if rung.at > horizon]
+    worker.attempts_failed = tuple(at for at in worker.attempts_failed if at > horizon)
+    worker.attempts_ended = tuple(at for at in worker.attempts_ended if at > horizon)
+    worker.rungs_failed = tuple(rung for rung in worker.rungs_failed if rung.at > horizon)
     if not isinstance(event, WorkerRecoverySuperseded):
-        worker.attempts_ended.append(recorded.time)
+        worker.attempts_ended += (recorded.time,)
         _note_in_record(state, recorded, worker, attempt, success=isinstance(event, WorkerRecoverySucceeded))
     note_return(state, worker, recorded.time)
     if isinstance(event, WorkerRecoverySucceeded):
@@ -138,8 +138,8 @@ def _ended(
         index_made_up(state, worker)
     elif isinstance(event, WorkerRecoveryFailed):
         if not lost_together(state, worker.worker_id):
-            worker.attempts_failed.append(recorded.time)
-        worker.rungs_failed.append(FailedRung(recorded.time, attempt.strategy))
+            worker.attempts_failed += (recorded.time,)
+        worker.rungs_failed += (FailedRung(recorded.time, attempt.strategy),)
     note_attempt(state, worker.worker_id, recorded.time, event)
     index_availability(state, worker, was=level)
     index_worker(state, worker)

@@ -22,7 +22,7 @@ def cordoned(state: State, recorded: Recorded, event: WorkerCordoned) -> bool:
     level = load_level(worker)
     worker.cordons[event.cause] = found
     if event.cause == "flapping":
-        worker.flaps = []
+        worker.flaps = ()
         worker.flap_cordons, worker.flap_cordoned_until = event.times, found.until
     _index(state, worker, level)
     return True

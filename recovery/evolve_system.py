@@ -159,9 +159,9 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
     worker.failed_at = min(worker.failed_at, now)
     worker.recovered_at = min(worker.recovered_at, now)
     evolve_forecast.date(worker, now, policy)
-    worker.attempts_failed = [min(at, now) for at in worker.attempts_failed]
-    worker.attempts_ended = [min(at, now) for at in worker.attempts_ended]
-    worker.flaps = [min(at, now) for at in worker.flaps]
+    worker.attempts_failed = tuple(min(at, now) for at in worker.attempts_failed)
+    worker.attempts_ended = tuple(min(at, now) for at in worker.attempts_ended)
+    worker.flaps = tuple(min(at, now) for at in worker.flaps)
     latest = now + policy.flap_cordon_max
     worker.flap_cordoned_until = min(worker.flap_cordoned_until, latest)
     if "forecast" in worker.cordons:
@@ -170,7 +170,7 @@ def _date(worker: Worker, now: float, policy: Policy) -> None:
     if "flapping" in worker.cordons:
         cordon = worker.cordons["flapping"]
         worker.cordons["flapping"] = cordon._replace(until=min(cordon.until, latest))
-    worker.rungs_failed = [rung._replace(at=min(rung.at, now)) for rung in worker.rungs_failed]
+    worker.rungs_failed = tuple(rung._replace(at=min(rung.at, now)) for rung in worker.rungs_failed)
     attempt = worker.attempt
     if attempt is None:
         return

@@ -165,7 +165,7 @@ def started(state: State, recorded: Recorded, event: TaskStarted) -> bool:
     worker.hung_from = min(hung_from(state, worker, recorded.time), recorded.time + limit_s(state, task))
     worker.moved_at = recorded.time
     worker.begun_sequence = recorded.sequence
-    worker.idled.clear()
+    worker.idled = ()
     index_useless(state, worker)
     return True
 
@@ -227,7 +227,8 @@ def returned(state: State, recorded: Recorded, event: TaskReturned) -> bool:
     task, status = found
     task.forgotten = event.unknown
     if task.revoked and not task.began and not event.unknown and not task.unwanted:
-        _holder(state, task).idled.append(task.task_id)
+        worker = _holder(state, task)
+        worker.idled = (*worker.idled, task.task_id)
     _let_go(state, task, recorded.time)
     change(state, task, status, recorded)
     index_task(state, task)

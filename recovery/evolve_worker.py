@@ -221,7 +221,7 @@ def stalled(state: State, recorded: Recorded, event: WorkerStalled) -> bool:
         return False
     passed = 0 if worker.row is None else passed_elsewhere(worker.row)
     worker.stall = Stall(event.cause, event.restart, recorded.time, recorded.sequence, passed)
-    worker.idled.clear()
+    worker.idled = ()
     index_worker(state, worker)
     return True
 
@@ -284,9 +284,9 @@ def readmitted(state: State, recorded: Recorded, event: WorkerReadmitted) -> boo
 
 
 def _forget_attempts(worker: Worker) -> None:
-    worker.attempts_failed = []
-    worker.attempts_ended = []
-    worker.rungs_failed = []
+    worker.attempts_failed = ()
+    worker.attempts_ended = ()
+    worker.rungs_failed = ()
     worker.fast_stalls = 0
 
 

@@ -140,6 +140,6 @@ def note_restart(worker: Worker, now: float) -> None:
     """It is restarted because it failed everything at once. If that was the reason before, that restart did not help:
     its attempt has failed after all."""
     if worker.fast_stalls:
-        worker.attempts_failed.append(now)
+        worker.attempts_failed += (now,)
     worker.fast_stalls += 1
     worker.on_trial = True

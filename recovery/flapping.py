@@ -23,11 +23,11 @@ def note_return(state: State, worker: Worker, now: float) -> None:
     to show that it was good (`recovery.fitness`)."""
     if worker.status in LIVE and worker.synthetic is None and not worker.on_trial:
         horizon = now - state.policy.flap_window
-        worker.flaps = [at for at in (*worker.flaps, worker.failed_at) if at > horizon]
+        worker.flaps = tuple(at for at in (*worker.flaps, worker.failed_at) if at > horizon)
 
 
 def forgive(worker: Worker) -> None:
-    worker.flaps = []
+    worker.flaps = ()
     worker.flap_cordons = 0
     worker.flap_cordoned_until = 0.0
 

@@ -176,7 +176,7 @@ def test_attempts_in_an_incident_cost_no_worker_its_budget() -> None:
     for _ in range(3):
         stillborn(story, "w0")
         story.wait(61.0)
-    assert story.worker("w0").attempts_failed == []
+    assert story.worker("w0").attempts_failed == ()
     story.come_back("w1")
     story.come_back("w2")
     assert story.told(SystemRecoveryCompleted)

@@ -187,8 +187,8 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
         failed_incarnation=failed,
         failed_at=now,
         attempt=None if attempt is None else _unpacked_attempt(attempt, now),
-        attempts_failed=[now] * failures,
-        attempts_ended=[now] * ended,
+        attempts_failed=(now,) * failures,
+        attempts_ended=(now,) * ended,
         recovered_at=0.0 if recovered is None else now - recovered,
         cut_off=None if cut_off is None else CutOff(cut_off, 1),
         moved_at=now,
@@ -196,7 +196,7 @@ def unpack(state: State, worker_id: str, raw: Raw, now: float) -> None:
         leaving=leaving,
         failure_reason=REASONS[reason],
         exit_reason=REASONS[reason],
-        rungs_failed=[FailedRung(now, STRATEGIES[number]) for number in rungs],
+        rungs_failed=tuple(FailedRung(now, STRATEGIES[number]) for number in rungs),
     )
     if doings is not None:
         _unpack_doings(worker, doings, now)
@@ -209,7 +209,7 @@ def _unpack_doings(worker: Worker, raw: Raw, now: float) -> None:
     worker.moved_at = now if moved is None else now - moved
     worker.running = {TASKS[number]: Run(now, 1) for number in running}
     worker.revoked = {TASKS[number]: now - age for number, age in revoked}
-    worker.idled = [TASKS[0]] if idled else []
+    worker.idled = (TASKS[0],) if idled else ()
     if stall is not None:
         cause, restart, begun = stall
         worker.stall = Stall(cause, restart, now, 1, 0)
