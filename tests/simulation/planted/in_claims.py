@@ -57,15 +57,17 @@ CLAIMS: tuple[Bug, ...] = (
         ),
     ),
     bug(
-        "claim-of-what-was-seen",
-        "A process that has claimed an id waits for the worker that it had seen before, whoever has registered since.",
+        "claim-taken-for-all",
+        "A process that has claimed an id takes whoever registered before the claim was stored for one that heeds it.",
         (
             "worker.succession:Succession._settle",
-            """
-            await self._claim(present)
-            continue  # somebody else may have registered until then
-            """,
-            "await self._claim(present)",
+            "if present.sequence > self._claimed:",
+            "if present.sequence > self._settled:",
+        ),
+        (
+            "worker.succession:Registration._was_claimed",
+            "and claim.event.incarnation >= last.sequence",
+            "",
         ),
     ),
     bug(
