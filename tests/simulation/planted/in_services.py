@@ -116,7 +116,7 @@ READER: tuple[Bug, ...] = (
 PROJECTOR: tuple[Bug, ...] = (
     bug(
         "position-saved-apart",
-        "The position in the log is saved behind the transaction that holds the rows.",
+        "The position in the log is saved in a transaction of its own, before the one that holds the rows.",
         (
             "projections.database:Database.store",
             """
@@ -132,12 +132,12 @@ PROJECTOR: tuple[Bug, ...] = (
             "projections.projector:Projector._apply",
             "await self._in_thread(database.store, database.made(batch))",
             """
-            await self._in_thread(database.store, database.made(batch))
             await self._in_thread(
                 database._one,
                 "UPDATE position SET sequence = ?, event_id = ?",
                 [batch[-1].sequence, batch[-1].id],
             )
+            await self._in_thread(database.store, database.made(batch))
             """,
         ),
     ),
