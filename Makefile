@@ -46,7 +46,7 @@ endef
 test: $(READY) ## set up .venv if need be, then lint and run all tests (what CI runs)
 	@mkdir -p "$(TMPDIR)"
 	$(LINT)
-	$(PLAIN) $(BIN)/python -m pytest -n 3 --hypothesis-profile=ci
+	$(PLAIN) $(BIN)/python -m pytest -n 4 --hypothesis-profile=ci
 
 .PHONY: coverage
 coverage: $(READY) ## run the tests of the core; fail where they leave out a branch of it

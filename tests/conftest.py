@@ -56,6 +56,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
         f'log_file: "{folder}/nats.log"\n'
         f'jetstream {{ store_dir: "{folder}/store", max_file_store: 100GB }}\n'
     )
+    # With the last stream the server removes this folder, if it is empty, some time later; a stream that is created in
+    # that moment is refused (10049).
+    streams = folder / "store" / "jetstream" / "$G" / "streams"
+    streams.mkdir(parents=True)
+    (streams / "kept").touch()
     process = subprocess.Popen([nats_server_binary(), "-c", str(folder / "nats.conf")])
     try:
         yield BrokerProcess(_await_ports(process, folder), process.pid, folder)

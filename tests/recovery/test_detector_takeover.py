@@ -198,7 +198,7 @@ def test_who_is_over_is_no_witness() -> None:
     assert not story.told(WatchContinued)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(
     st.floats(0.0, 14.0),
     st.floats(0.0, 12.0),

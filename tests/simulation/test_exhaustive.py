@@ -297,12 +297,12 @@ def test_what_is_planted_is_found(
 
 def test_without_the_fence_a_deposed_leader_does_harm() -> None:
     """The search would see it: with the fence, it finds nothing on the same paths."""
-    plans = [
-        Plan(("lost",), states_max=8_000, sampling=FAST, theme="leaders", fenced=fenced) for fenced in (False, True)
-    ]
-    unfenced, fenced = (Search(plan).run() for plan in plans)
+    plan = Plan(("lost",), states_max=8_000, sampling=FAST, theme="leaders", fenced=False)
+    unfenced = Search(plan).run()
     assert unfenced.finding is not None
+    fenced = Search(plan._replace(fenced=True, states_max=unfenced.states)).run()
     assert fenced.finding is None
+    assert fenced.states >= unfenced.states
     verbs = [ACTIONS[number].verb.__name__ for number in unfenced.finding.actions if number != NO_ACTION]
     assert verbs[-1] == "append"
     assert verbs.index("decide_on_new_view") < len(verbs) - 2, "between deciding and appending, another was elected"
@@ -367,12 +367,13 @@ def test_the_command_reports(run: Callable[..., Any]) -> None:
 def test_the_command_fails_with_the_story_of_a_violation(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stops_of_the_exited_ignored(monkeypatch)
-    answer = run("--root", "farm")
+    plant, root, _ = PLANTED["any incarnation will do"]
+    plant(monkeypatch)
+    answer = run("--root", root)
     assert answer.exit_code == 1
-    assert "VIOLATION: the core ignores WorkerStopped(worker_id='w1'" in answer.output
-    assert "exit seen w1" in answer.output
-    assert "stop w1" in answer.output
+    assert "VIOLATION: the core takes WorkerExited(worker_id='w1', incarnation=1" in answer.output
+    assert f"from the root {root!r}" in answer.output
+    assert "16. exit late w1" in answer.output
 
 
 @pytest.mark.parametrize("arguments", [("--root", "nowhere"), ("--theme", "none")])
