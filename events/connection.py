@@ -67,7 +67,7 @@ class _Client(Client):
 
     def _connect_command(self) -> bytes:
         """The first words to the server, in which the secret is: what is demanded of it comes before."""
-        writer = getattr(self._transport, "_io_writer", None)
+        writer = self._stream()
         if self.demands_encryption and (writer is None or writer.get_extra_info("ssl_object") is None):
             raise _Unprotected(
                 "it offers no encryption, and there are certificates or a tls:// address that ask for it"
@@ -92,17 +92,19 @@ class _Client(Client):
 
     async def _attempt_reconnect(self) -> None:
         self.abandon()
-        if self._transport is not None:
+        if (writer := self._stream()) is not None:
             # Its end is one future for all that wait for it: a `close` that cancels us would cancel that, and itself.
             with contextlib.suppress(OSError):
-                await asyncio.shield(self._transport.wait_closed())
+                await asyncio.shield(writer.wait_closed())
         await super()._attempt_reconnect()
 
     def abandon(self) -> None:
         """Lets go of the present connection, with all that waits to be written to it."""
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
+        if (writer := self._stream()) is not None:
             writer.transport.abort()
+
+    def _stream(self) -> asyncio.StreamWriter | None:
+        return getattr(self._transport, "_io_writer", None)
 
 
 class Connection(Bus):
