@@ -89,8 +89,7 @@ class Supervisor:
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     async def prepare(self) -> None:
-        """Waits for the log and for the end of any other worker of its name, reads what is in force, and answers what
-        others ask about workers from then on.
+        """Waits for the log and the end of others of its name, reads what is in force, and answers others from then on.
 
         Raises:
             LogError: the broker does not answer, or refuses.
@@ -152,9 +151,8 @@ class Supervisor:
 
     async def _watch(self) -> None:
         while True:
-            agent = self._agent
             interval = self._switches.policy.watchdog_after / PINGS
-            if agent is not None:
+            if (agent := self._agent) is not None:
                 now = self._now()
                 agent.watchdog.watchdog_after = self._switches.policy.watchdog_after
                 if agent.hung_s is None and agent.watchdog.hung(now):
@@ -247,6 +245,9 @@ class Supervisor:
 
     async def _claim_again(self) -> None:
         """Another newcomer was faster, and may be about to go because of our own claim."""
+        if self._told_to_end:
+            self._end(STOPPED)  # there is no agent any more that would
+            return
         await self._succession.settle()
         self._start_agent_if_none()
 
@@ -367,8 +368,7 @@ class Supervisor:
 
     def terminate(self) -> None:
         self._terminations += 1
-        agent = self._agent
-        if agent is not None:
+        if (agent := self._agent) is not None:
             agent.process.terminate()
             if self._terminations > 1:
                 self._kill_later(agent)

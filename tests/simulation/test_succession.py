@@ -18,7 +18,7 @@ from tests.simulation.worker import SimWorker
 from tests.waiting import is_kind, until
 from tests.worker.farm import Worker
 from worker import succession
-from worker.agent import SUPERSEDED
+from worker.agent import STOPPED, SUPERSEDED
 from worker.lifeline import Lifeline
 from worker.ports import Processes
 from worker.succession import Succession
@@ -240,6 +240,30 @@ async def test_no_order_starts_an_agent_while_another_worker_lives(scene: Scene)
     await has_given_way(faster)
     await registered(scene, seen)
     assert first.alive
+
+
+@simulated
+async def test_one_that_comes_too_late_and_is_told_to_end_does_so(scene: Scene) -> None:
+    """Its agent has found another one registered, and there will be none after it. Seed 3689 with 200 faults."""
+    stored = append_until_stored
+    late, faster = (scene.worker(host=f"worker-{number}") for number in (1, 2))
+
+    async def slowly(log: EventLog, drafts: Sequence[Draft], fence: Fence | None = None) -> Appended:
+        event = drafts[0].envelope.event
+        if isinstance(event, WorkerRegistered) and event.host == "worker-1":
+            faster.start()
+            await scene.farm.seen(is_kind(WorkerRegistered, host="worker-2"))
+            late.terminate()
+        return await stored(log, drafts, fence=fence)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(succession, "append_until_stored", slowly)
+        late.start()
+        await until(lambda: late.ending, what="the end of the one that came too late")
+    assert late.ending is not None
+    assert late.ending.code == STOPPED
+    assert faster.alive
+    assert not await scene.farm.events(WorkerClaimed)
 
 
 def registration(name: str) -> WorkerRegistered:
