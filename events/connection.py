@@ -10,7 +10,8 @@
 * it asks every letter of every header whether it is a space, a quarter of what a message costs, so headers are ours;
 * told to encrypt, it does not where the server offers no encryption, and hands its password over all the same, so
   nothing is said before that is settled;
-* each message waits in a queue for a task that calls a coroutine, another third, so what streams deliver does not;
+* each message waits in a queue for a task that calls a coroutine, another third, so what streams deliver does not; and
+  before that its parser takes a third, so that is cut into messages in `events.framing`;
 * before it leaves a dead connection, or closes one, it waits until all that was written has been taken, which on a
   connection that is full and deaf is never, so we let go of it ourselves.
 """
@@ -28,13 +29,15 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.protocol.parser import AWAITING_MSG_PAYLOAD
 
 from events.addresses import Address, addresses
 from events.bus import PENDING_MAX, Bus, Handler, Message, Subscription, Taker
 from events.credentials import VARIABLE, Credentials, credentials
-from events.delivery import Delivery, fields_of
+from events.delivery import fields_of
 from events.ending import ended
 from events.errors import BrokerRefused, NobodyListens, Unacknowledged, Unreachable, Unwelcome
+from events.framing import Framing, give
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +68,10 @@ class _Client(Client):
     demands_encryption = False
     demands_admission = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = Framing(self._ps, AWAITING_MSG_PAYLOAD, self._taker_of)  # type: ignore[assignment]
+
     def _connect_command(self) -> bytes:
         """The first words to the server, in which the secret is: what is demanded of it comes before."""
         writer = self._stream()
@@ -80,15 +87,19 @@ class _Client(Client):
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         return fields_of(raw)
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+    def _taker_of(self, sid: int) -> Taker | None:
         subscription = self._subs.get(sid)
         if subscription is None or type(subscription._cb) is not _AtOnce:
+            return None
+        taker: Taker = subscription._cb.args[0]
+        return taker
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        taker = self._taker_of(sid)
+        if taker is None:
             await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        try:
-            subscription._cb.args[0](Delivery(subject.decode(), reply.decode(), data, headers))
-        except Exception:
-            log.exception("handler_failed", subject=subject.decode())
+        else:
+            give(taker, subject, reply, data, headers)
 
     async def _attempt_reconnect(self) -> None:
         self.abandon()
