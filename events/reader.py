@@ -82,6 +82,7 @@ class RawReader:
         self._room = asyncio.Event()
         self._room.set()
         self._renew = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
         self._last_heard = 0.0
         self._damage: list[tuple[int, int]] = []
         self._keeper: asyncio.Task[None] | None = None
@@ -146,9 +147,11 @@ class RawReader:
         """
         if not self._buffer and not await self._wait(wait_s):
             return []
-        count = min(len(self._buffer), BATCH_MAX)
-        batch = [self._buffer.popleft() for _ in range(count)]
-        if not self._buffer:
+        if len(self._buffer) > BATCH_MAX:
+            batch = [self._buffer.popleft() for _ in range(BATCH_MAX)]
+        else:
+            batch = list(self._buffer)
+            self._buffer.clear()
             self._arrived.clear()
             self._room.set()
         self.sequence = batch[-1][0]
@@ -216,7 +219,7 @@ class RawReader:
             if not self._confirmed and self._pending == 0:
                 self._doubt()
         self._look_where_it_stands()
-        self._last_heard = asyncio.get_running_loop().time()
+        self._last_heard = self._now()
 
     async def _create(self, config: dict[str, Any]) -> bytes:
         body = {"stream_name": self._stream, "config": config}
@@ -287,7 +290,7 @@ class RawReader:
         # an account hash in front; the end is the same.
         fields = message.reply.rsplit(".", 4)
         sequence, consumer_sequence, time_ns = int(fields[-4]), int(fields[-3]), int(fields[-2])
-        self._last_heard = asyncio.get_running_loop().time()
+        self._last_heard = self._now()
         if self._doubtful:
             return
         if consumer_sequence != self._consumer_sequence + 1:
@@ -304,8 +307,10 @@ class RawReader:
         self._received, self._received_ns = sequence, time_ns
         self._pending = int(fields[-1])
         self._buffer.append((sequence, time_ns / 1e9, message))
-        self._arrived.set()
-        if len(self._buffer) >= BUFFER_MAX:
+        held = len(self._buffer)
+        if held == 1:
+            self._arrived.set()
+        elif held >= BUFFER_MAX:
             self._room.clear()
 
     def _take_again(self, sequence: int, time_ns: int, *, pending: int) -> None:
@@ -318,7 +323,7 @@ class RawReader:
         self._look_where_it_stands()
 
     def _control(self, message: Message) -> None:
-        self._last_heard = asyncio.get_running_loop().time()
+        self._last_heard = self._now()
         assert message.headers is not None
         question = message.reply or message.headers.get("Nats-Consumer-Stalled")
         if question:
@@ -343,13 +348,12 @@ class RawReader:
 
     async def _keep(self) -> None:
         """Replaces the consumer whenever something points to a loss."""
-        loop = asyncio.get_running_loop()
         while True:
             try:
                 async with asyncio.timeout(IDLE_HEARTBEAT_S):
                     await self._renew.wait()
             except TimeoutError:
-                if loop.time() - self._last_heard < 2.5 * IDLE_HEARTBEAT_S or not self._room.is_set():
+                if self._now() - self._last_heard < 2.5 * IDLE_HEARTBEAT_S or not self._room.is_set():
                     continue
             if not self._bus.connected:
                 if self._bus.closed.is_set():

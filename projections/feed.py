@@ -57,7 +57,7 @@ class Feed:
 
     def _put(self, records: list[Recorded], where: Callable[[tuple[list[Recorded], int]], None]) -> None:
         if records:
-            weight = sum(map(_weight, records))
+            weight = _weight(records)
             where((records, weight))
             self._count += len(records)
             self._weight += weight
@@ -127,11 +127,12 @@ def _sequence(recorded: Recorded) -> int:
     return recorded.sequence
 
 
-def _weight(recorded: Recorded) -> int:
-    envelope = recorded.envelope
-    if envelope is None:
-        return EVENT_WEIGHT + len(recorded.raw)
-    event = envelope.event
-    if isinstance(event, TaskAttemptFinished):
-        return EVENT_WEIGHT + len(event.output) + len(event.message)
-    return EVENT_WEIGHT
+def _weight(records: list[Recorded]) -> int:
+    prose = 0
+    for recorded in records:
+        envelope = recorded.envelope
+        if envelope is None:
+            prose += len(recorded.raw)
+        elif type(envelope.event) is TaskAttemptFinished:
+            prose += len(envelope.event.output) + len(envelope.event.message)
+    return EVENT_WEIGHT * len(records) + prose

@@ -160,17 +160,17 @@ def apply(rows: WorkingSet, batch: Iterable[Recorded]) -> None:
             rows.changes.parked.append(_parked(recorded))
             continue
         event = envelope.event
-        problem = _too_large(event)
-        if problem:
+        plan = _PLANS[type(event)]
+        if plan.small and (problem := _too_large(event, plan)):
             rows.changes.parked.append(_parked(parked(recorded, problem)))
             continue
-        events.append(_event(recorded, envelope, event))
-        for handler in _PLANS[type(event)].handlers:
+        events.append(_event(recorded, envelope, plan))
+        for handler in plan.handlers:
             handler(rows, recorded, event)
 
 
 def understood(recorded: Recorded) -> bool:
-    return recorded.event is not None and _too_large(recorded.event) is None
+    return recorded.event is not None and _too_large(recorded.event, _PLANS[type(recorded.event)]) is None
 
 
 def parked(recorded: Recorded, problem: str) -> Recorded:
@@ -180,8 +180,8 @@ def parked(recorded: Recorded, problem: str) -> Recorded:
     return Recorded(recorded.sequence, recorded.time, recorded.subject, None, recorded.synthetic, problem, raw)
 
 
-def _event(recorded: Recorded, envelope: Envelope, event: Event) -> EventRow:
-    plan = _PLANS[type(event)]
+def _event(recorded: Recorded, envelope: Envelope, plan: _Plan) -> EventRow:
+    event = envelope.event
     return EventRow(
         sequence=recorded.sequence,
         recorded_at=microseconds(recorded.time),
@@ -206,8 +206,7 @@ def _parked(recorded: Recorded) -> ParkedRow:
     )
 
 
-def _too_large(event: Event) -> str | None:
-    plan = _PLANS[type(event)]
+def _too_large(event: Event, plan: _Plan) -> str | None:
     for name in plan.small:
         if getattr(event, name) > INTEGER_MAX:
             return f"{plan.tag}: {name} is more than a table can hold, {INTEGER_MAX}"

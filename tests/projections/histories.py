@@ -82,8 +82,8 @@ def spoil(monkeypatch: pytest.MonkeyPatch, sequence: int) -> None:
     """From here on the row of that event holds a time that no buffer and no TIMESTAMP can hold."""
     made = mapping._event
 
-    def spoilt(recorded: Recorded, envelope: Envelope, event: Event) -> EventRow:
-        row = made(recorded, envelope, event)
+    def spoilt(recorded: Recorded, envelope: Envelope, plan: mapping._Plan) -> EventRow:
+        row = made(recorded, envelope, plan)
         if recorded.sequence == sequence:
             row.recorded_at = 2**70
         return row

@@ -46,7 +46,7 @@ from events.worker import (
     WorkerRegistered,
     WorkerSuspected,
 )
-from projections import mapping, working_set
+from projections import arrow, mapping, working_set
 from projections.database import Database
 from projections.verify import compare
 from tests.projections.farm import Farm
@@ -247,10 +247,11 @@ def go_on(database: Database, log: list[Recorded], size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 500])
 def test_a_farm_is_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """A likely story, with next to nothing kept between the batches."""
+    """A likely story, with next to nothing kept between the batches, and few rows in one array."""
     log = recorded_from(Farm(7, run_tasks=12, failure_share=0.2).drafts(), 350)
     expected = dump(whole(tmp_path / "whole.duckdb", log))
     monkeypatch.setattr(working_set, "ROWS_KEPT_MAX", 2)
+    monkeypatch.setattr(arrow, "ROWS_MAX", 3)
     path = tmp_path / "cut.duckdb"
     database = Database.open(path)
     for batch in cut(log, itertools.repeat(size)):

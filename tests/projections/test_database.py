@@ -172,7 +172,7 @@ def test_strange_text_and_numbers_survive(tmp_path: Path) -> None:
 
 def test_a_number_too_large_for_its_column_is_parked_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reaches the database, which refuses it: a NULL in its place would be a loss in silence."""
-    monkeypatch.setattr(mapping, "_too_large", lambda event: None)
+    monkeypatch.setattr(mapping, "_too_large", lambda event, plan: None)
     path = tmp_path / "history.duckdb"
     database = Database.open(path)
     submitted = [TaskSubmitted(task_id=f"t{number}", run_id="r1", work=WORK) for number in (1, 2)]

@@ -18,7 +18,7 @@ async def test_what_the_database_refuses_is_parked_and_the_rest_goes_on(
 ) -> None:
     """Whether the rows cannot be made of it, or cannot be stored."""
     spoil(monkeypatch, 123)
-    monkeypatch.setattr(mapping, "_too_large", lambda event: None)
+    monkeypatch.setattr(mapping, "_too_large", lambda event, plan: None)
     path = tmp_path / "history.duckdb"
     await fill(log)
     work = CommandWork(argv=("true",), cwd="/srv")
